@@ -1,0 +1,71 @@
+"""`python -m devserver`: the command line."""
+
+from __future__ import annotations
+
+import argparse
+import socket
+import sys
+from pathlib import Path
+
+from devserver.server import serve
+from devserver.store.database import DatabaseError, open_database
+
+
+def main() -> int:
+    """Run the server until it is told to stop.
+
+    Returns:
+        The exit code.
+    """
+    args = _parse_arguments()
+    path = ":memory:" if args.memory else str(Path(args.db).absolute())
+    try:
+        with _bind(args.host, args.port) as api, _bind(args.host, args.poll_port) as poll:
+            db = open_database(path)
+            print(f"Resonate API on {_url(api)}, messages on {_url(poll)}")
+            print(f"Data in {'memory: gone when this stops' if args.memory else path}", flush=True)
+            serve(db, api, poll)
+            db.close()
+    except (DatabaseError, _PortError) as e:
+        print(f"devserver: {e}", file=sys.stderr)
+        return 1
+    print("devserver stopped", flush=True)
+    return 0
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m devserver",
+        description="A small durable server for one machine: what the legacy `resonate serve` "
+        "(up to v0.8.2) is to the Resonate Python SDK 0.6.x.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
+    parser.add_argument("--port", type=int, default=8001, help="the port of the API")
+    parser.add_argument("--poll-port", type=int, default=8002, help="the port of the messages")
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--db", default="devserver.db", help="the SQLite file with all data")
+    where.add_argument("--memory", action="store_true", help="keep everything in memory only")
+    return parser.parse_args()
+
+
+class _PortError(Exception):
+    pass
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    try:
+        # The port of a server that was just killed can be had again at once.
+        return socket.create_server((host, port), reuse_port=False)
+    except (OSError, OverflowError) as e:
+        reason = e.strerror if isinstance(e, OSError) else str(e)
+        raise _PortError(f"Cannot listen on {host}:{port}: {reason}") from e
+
+
+def _url(listener: socket.socket) -> str:
+    host, port = listener.getsockname()[:2]
+    return f"http://{host}:{port}"
+
+
+if __name__ == "__main__":
+    sys.exit(main())

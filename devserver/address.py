@@ -1,0 +1,97 @@
+"""Where a message goes: `poll://any@group/id` and its relatives."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+from urllib.parse import urlsplit
+
+import msgspec
+
+
+class Address(NamedTuple):
+    """A group of connections, or one of them.
+
+    Args:
+        cast: `uni` for this one connection only; `any` prefers it and takes another one
+            of the group where it is away.
+        group: the name that the connections gave themselves.
+        id: the one connection, or an empty string.
+    """
+
+    cast: Literal["any", "uni"]
+    group: str
+    id: str = ""
+
+
+class _Receiver(msgspec.Struct, forbid_unknown_fields=True):
+    """An address spelled out, as a promise's tag and a callback may carry it."""
+
+    type: str
+    data: msgspec.Raw = msgspec.Raw(b"null")
+
+
+class _PollData(msgspec.Struct):
+    group: str
+    cast: Literal["any", "uni"] = "any"
+    id: str = ""
+
+
+def invoke_receiver(tags: dict[str, str]) -> str | None:
+    """Find out whether a new promise invokes a function somewhere.
+
+    Args:
+        tags: the promise's tags; `resonate:invoke` holds a name, a URL or a receiver in JSON.
+
+    Returns:
+        The receiver as JSON, or None where the promise is just a promise.
+    """
+    tag = tags.get("resonate:invoke")
+    if tag is None:
+        return None
+    try:
+        msgspec.json.decode(tag)
+    except msgspec.DecodeError:
+        return msgspec.json.encode(tag).decode()
+    try:
+        msgspec.json.decode(tag, type=_Receiver)
+    except msgspec.ValidationError:
+        return None
+    return tag
+
+
+def parse(receiver: str) -> Address | None:
+    """Read a receiver.
+
+    Args:
+        receiver: JSON: a string with a `poll://` URL, the name `default`, or an object
+            with `type` and `data`.
+
+    Returns:
+        The address, or None where this server cannot deliver to that receiver.
+    """
+    try:
+        value = msgspec.json.decode(receiver, type=str | _Receiver)
+        if isinstance(value, _Receiver):
+            if value.type != "poll":
+                return None
+            data = msgspec.json.decode(value.data, type=_PollData)
+            return Address(data.cast, data.group, data.id)
+    except msgspec.DecodeError:
+        return None
+    if value == "default":
+        return Address("any", "default")
+    return _parse_url(value)
+
+
+def _parse_url(url: str) -> Address | None:
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return None
+    # Not `hostname`, which would put the group into lower case.
+    cast, at, group = parts.netloc.rpartition("@")
+    match parts.scheme, cast.lower() if at else "any":
+        case "poll", "any" | "uni" as cast_known:
+            return Address(cast_known, group, parts.path.removeprefix("/"))
+        case _:
+            return None

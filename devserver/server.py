@@ -1,0 +1,83 @@
+"""One web server on two ports, and the parts behind it."""
+
+from __future__ import annotations
+
+import signal
+from contextlib import asynccontextmanager, contextmanager
+from typing import TYPE_CHECKING, override
+
+import uvicorn
+
+from devserver.api import api_app
+from devserver.connections import Connections
+from devserver.engine import Engine
+from devserver.stream import stream_app
+
+if TYPE_CHECKING:
+    import socket
+    import sqlite3
+    from collections.abc import AsyncIterator, Iterator
+
+    from starlette.applications import Starlette
+    from starlette.types import Receive, Scope, Send
+
+
+# How many connections may wait to be accepted: the SDK opens one for each call.
+BACKLOG = 2048
+
+
+def serve(db: sqlite3.Connection, api_socket: socket.socket, poll_socket: socket.socket) -> None:
+    """Serve until SIGINT or SIGTERM.
+
+    Args:
+        db: the database.
+        api_socket: bound to the port of the API.
+        poll_socket: bound to the port of the messages.
+    """
+    connections = Connections()
+    engine = Engine(db, connections)
+
+    @asynccontextmanager
+    async def lifespan(_: Starlette) -> AsyncIterator[None]:
+        engine.start()
+        yield
+        engine.stop()
+
+    api = api_app(engine, lifespan)
+    stream = stream_app(engine, connections)
+    poll_port = poll_socket.getsockname()[1]
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        is_stream = scope["type"] == "http" and scope["server"][1] == poll_port
+        await (stream if is_stream else api)(scope, receive, send)
+
+    config = uvicorn.Config(
+        app,
+        backlog=BACKLOG,
+        log_level="error",
+        access_log=False,
+        proxy_headers=False,
+        server_header=False,
+        ws="none",
+    )
+    _Server(config, connections).run([api_socket, poll_socket])
+
+
+class _Server(uvicorn.Server):
+    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+        super().__init__(config)
+        self._connections = connections
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        # Streams have no end of their own that uvicorn could wait for.
+        self._connections.close()
+        await super().shutdown(sockets)
+
+    @override
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        # Unlike uvicorn's own, this does not send the signal on to itself at the end.
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self.handle_exit)
+        yield

@@ -1,0 +1,87 @@
+"""The SQLite file."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from devserver.errors import ProtocolError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+SCHEMA = Path(__file__).with_name("schema.sql")
+# Mark a file as one of ours ("RESO") and say which version of the schema it has.
+APPLICATION_ID = 0x5245534F
+SCHEMA_VERSION = 1
+
+
+class DatabaseError(Exception):
+    """The file cannot be used; the message says why."""
+
+
+def open_database(path: str) -> sqlite3.Connection:
+    """Open the file, and make it where it does not exist.
+
+    Args:
+        path: the file, or `:memory:`. No other process can open it meanwhile.
+
+    Raises:
+        DatabaseError: the file is in use, is no database, or is not one of ours.
+    """
+    try:
+        db = sqlite3.connect(path, timeout=1, autocommit=True)
+        db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = FULL")
+        with transaction(db):
+            _create_tables(db)
+    except sqlite3.Error as e:
+        raise DatabaseError(f"Cannot use the database {path}: {e}") from e
+    return db
+
+
+def _create_tables(db: sqlite3.Connection) -> None:
+    (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    (owner,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if tables and (owner, version) != (APPLICATION_ID, SCHEMA_VERSION):
+        raise sqlite3.DatabaseError("it belongs to another program or version")
+    db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+    db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+    # Not `executescript`, which would commit before it begins.
+    for statement in SCHEMA.read_text(encoding="utf-8").split(";\n"):
+        db.execute(statement)
+
+
+@contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """Make what happens inside durable when it ends, or undo it when it fails."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+
+
+@contextmanager
+def savepoint(db: sqlite3.Connection) -> Iterator[None]:
+    """Undo only what happens inside when it fails, not the transaction around it.
+
+    A `ProtocolError` is an answer like any other: what led to it stays.
+    """
+    db.execute("SAVEPOINT transition")
+    try:
+        yield
+    except ProtocolError:
+        raise
+    except BaseException:
+        db.execute("ROLLBACK TO transition")
+        raise
+    finally:
+        db.execute("RELEASE transition")

@@ -1,0 +1,34 @@
+"""What happens because time passes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from devserver.store import promises, tasks
+
+if TYPE_CHECKING:
+    import sqlite3
+
+
+def expire(db: sqlite3.Connection, now: int) -> None:
+    """Time out the promises whose time has come, and end the leases that have run out."""
+    promises.time_out(db, now)
+    tasks.take_back_expired(db, now)
+
+
+def next_due(db: sqlite3.Connection, now: int) -> int | None:
+    """Say when time will next have something to do.
+
+    Returns:
+        That time in ms since the epoch, or None where nothing waits for a time.
+    """
+    (due,) = db.execute(
+        """SELECT MIN(due) FROM (
+               SELECT MIN(timeout) AS due FROM promises WHERE state = 'PENDING'
+               UNION ALL
+               SELECT MIN(expires_at) FROM tasks WHERE state IN ('ENQUEUED', 'CLAIMED')
+               UNION ALL
+               SELECT MIN(expires_at) FROM tasks WHERE state = 'INIT' AND expires_at > ?)""",
+        (now,),
+    ).fetchone()
+    return None if due is None else int(due)

@@ -1,0 +1,273 @@
+"""Promises, and who waits for them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.json import Encoder
+from msgspec.structs import replace
+
+from devserver.errors import Code, ProtocolError
+from devserver.models import Callback, Promise, PromiseState, Value
+from devserver.store import tasks
+from devserver.store.rows import PROMISE_COLUMNS, find_promise, to_promise
+
+if TYPE_CHECKING:
+    import sqlite3
+
+    from devserver.models import (
+        CompletePromise,
+        CreateCallback,
+        CreatePromise,
+        CreatePromiseAndTask,
+        CreateSubscription,
+        Task,
+        TaskClaimer,
+    )
+    from devserver.store.rows import MessageType
+
+ALREADY = {
+    PromiseState.RESOLVED: Code.PROMISE_RESOLVED,
+    PromiseState.REJECTED: Code.PROMISE_REJECTED,
+    PromiseState.CANCELED: Code.PROMISE_CANCELED,
+    PromiseState.TIMEDOUT: Code.PROMISE_TIMEDOUT,
+}
+
+_encode = Encoder().encode
+
+
+class Caller(NamedTuple):
+    """How a request wants repetitions of itself to be treated.
+
+    Args:
+        idempotency_key: a request with the same key as the first one is the same request.
+        strict: a repetition succeeds only where the state is the one that it asks for.
+    """
+
+    idempotency_key: str | None = None
+    strict: bool = False
+
+    def repeats(self, key: str | None) -> bool:
+        """Tell whether a request that was made with this key was the same one."""
+        return self.idempotency_key is not None and self.idempotency_key == key
+
+
+def get(db: sqlite3.Connection, promise_id: str, now: int) -> Promise:
+    """Read a promise, timed out if its time has come.
+
+    Raises:
+        ProtocolError: there is none with that id.
+    """
+    return _time_out_if_due(db, _find(db, promise_id), now)
+
+
+def create(
+    db: sqlite3.Connection, request: CreatePromise, caller: Caller, now: int
+) -> tuple[bool, Promise]:
+    """Create a promise, and the task that invokes its function where it has one.
+
+    Returns:
+        Whether it is new, and the promise.
+
+    Raises:
+        ProtocolError: there is another promise with that id.
+    """
+    created, promise, _ = _create(db, request, caller, None, now)
+    return created, promise
+
+
+def create_with_task(
+    db: sqlite3.Connection, request: CreatePromiseAndTask, caller: Caller, now: int
+) -> tuple[bool, Promise, Task | None]:
+    """Create a promise whose task the caller has claimed already.
+
+    Returns:
+        Whether it is new, the promise, and the task where there is a new one.
+
+    Raises:
+        ProtocolError: there is another promise with that id.
+    """
+    return _create(db, request.promise, caller, request.task, now)
+
+
+def complete(
+    db: sqlite3.Connection, promise_id: str, request: CompletePromise, caller: Caller, now: int
+) -> tuple[bool, Promise]:
+    """Give a pending promise its value, and turn those who wait for it into tasks.
+
+    Returns:
+        Whether this request completed it, and the promise.
+
+    Raises:
+        ProtocolError: there is no such promise, or it was completed in another way.
+    """
+    state = PromiseState(request.state)
+    found = _find(db, promise_id)
+    if found.state == PromiseState.PENDING and now < found.timeout:
+        settled = replace(
+            found,
+            state=state,
+            value=request.value,
+            idempotency_key_for_complete=caller.idempotency_key,
+            completed_on=now,
+        )
+        _settle(db, settled, now)
+        return True, settled
+
+    found = _time_out_if_due(db, found, now)
+    if caller.strict:
+        same = found.state == state and caller.repeats(found.idempotency_key_for_complete)
+    else:
+        same = found.state == PromiseState.TIMEDOUT or caller.repeats(
+            found.idempotency_key_for_complete
+        )
+    if not same:
+        raise ProtocolError(ALREADY[found.state])
+    return False, found
+
+
+def create_callback(
+    db: sqlite3.Connection, promise_id: str, request: CreateCallback, now: int
+) -> tuple[Callback | None, Promise]:
+    """Ask that the function of another promise be resumed when this one is complete.
+
+    Returns:
+        The callback where it is new and the promise pending, and the promise.
+
+    Raises:
+        ProtocolError: there is no such promise, or it waits for itself.
+    """
+    root = request.root_promise_id
+    if root == promise_id:
+        raise ProtocolError(Code.INVALID, "A promise cannot wait for itself.")
+    callback = Callback(f"__resume:{root}:{promise_id}", promise_id, root, request.timeout, now)
+    return _create_callback(db, callback, "resume", bytes(request.recv))
+
+
+def create_subscription(
+    db: sqlite3.Connection, promise_id: str, request: CreateSubscription, now: int
+) -> tuple[Callback | None, Promise]:
+    """Ask that an address be told when a promise is complete.
+
+    Returns:
+        The subscription where it is new and the promise pending, and the promise.
+
+    Raises:
+        ProtocolError: there is no such promise.
+    """
+    callback = Callback(
+        f"__notify:{promise_id}:{request.id}", promise_id, promise_id, request.timeout, now
+    )
+    return _create_callback(db, callback, "notify", bytes(request.recv))
+
+
+def time_out(db: sqlite3.Connection, now: int) -> None:
+    """Time out every promise whose time has come."""
+    due = db.execute(
+        f"SELECT {PROMISE_COLUMNS} FROM promises WHERE state = 'PENDING' AND timeout <= ?",
+        (now,),
+    ).fetchall()
+    for row in due:
+        _time_out_if_due(db, to_promise(row), now)
+
+
+def _find(db: sqlite3.Connection, promise_id: str) -> Promise:
+    promise = find_promise(db, promise_id)
+    if promise is None:
+        raise ProtocolError(Code.PROMISE_NOT_FOUND)
+    return promise
+
+
+def _create(
+    db: sqlite3.Connection,
+    request: CreatePromise,
+    caller: Caller,
+    claimer: TaskClaimer | None,
+    now: int,
+) -> tuple[bool, Promise, Task | None]:
+    found = find_promise(db, request.id)
+    if found is not None:
+        found = _time_out_if_due(db, found, now)
+        same = caller.repeats(found.idempotency_key_for_create)
+        if same and (not caller.strict or found.state == PromiseState.PENDING):
+            return False, found, None
+        raise ProtocolError(Code.PROMISE_EXISTS)
+
+    db.execute(
+        """INSERT INTO promises (id, state, timeout, param_headers, param_data,
+                                 idempotency_key_for_create, tags, created_on)
+           VALUES (?, 'PENDING', ?, ?, ?, ?, ?, ?)""",
+        (
+            request.id,
+            request.timeout,
+            _encode(request.param.headers).decode(),
+            request.param.data,
+            caller.idempotency_key,
+            _encode(request.tags).decode(),
+            now,
+        ),
+    )
+    promise = Promise(
+        id=request.id,
+        state=PromiseState.PENDING,
+        param=request.param,
+        value=Value(),
+        timeout=request.timeout,
+        idempotency_key_for_create=caller.idempotency_key,
+        tags=request.tags,
+        created_on=now,
+    )
+    return True, promise, tasks.create_invoke(db, promise, claimer, now)
+
+
+def _time_out_if_due(db: sqlite3.Connection, promise: Promise, now: int) -> Promise:
+    if promise.state != PromiseState.PENDING or now < promise.timeout:
+        return promise
+    # A timer is a promise whose time-out is its success.
+    is_timer = promise.tags.get("resonate:timeout") == "true"
+    state = PromiseState.RESOLVED if is_timer else PromiseState.TIMEDOUT
+    settled = replace(promise, state=state, completed_on=promise.timeout)
+    _settle(db, settled, now)
+    return settled
+
+
+def _settle(db: sqlite3.Connection, settled: Promise, now: int) -> None:
+    db.execute(
+        """UPDATE promises SET state = ?, value_headers = ?, value_data = ?,
+                               idempotency_key_for_complete = ?, completed_on = ?
+           WHERE id = ?""",
+        (
+            settled.state,
+            _encode(settled.value.headers).decode(),
+            settled.value.data,
+            settled.idempotency_key_for_complete,
+            settled.completed_on,
+            settled.id,
+        ),
+    )
+    tasks.complete_all_of_root(db, settled.id, now)
+    tasks.create_from_callbacks(db, settled.id, now)
+    db.execute("DELETE FROM callbacks WHERE promise_id = ?", (settled.id,))
+
+
+def _create_callback(
+    db: sqlite3.Connection, callback: Callback, message_type: MessageType, recv: bytes
+) -> tuple[Callback | None, Promise]:
+    promise = _find(db, callback.promise_id)
+    if promise.state != PromiseState.PENDING:
+        return None, promise
+    created = db.execute(
+        """INSERT INTO callbacks (id, promise_id, root_promise_id, type, recv, timeout,
+                                  created_on)
+           VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING""",
+        (
+            callback.id,
+            callback.promise_id,
+            callback.root_promise_id,
+            message_type,
+            recv.decode(),
+            callback.timeout,
+            callback.created_on,
+        ),
+    ).rowcount
+    return callback if created else None, promise

@@ -1,0 +1,308 @@
+"""Tasks: who is to work on a promise, who does, and until when."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+from msgspec.structs import replace
+
+from devserver import address
+from devserver.errors import Code, ProtocolError
+from devserver.models import Promise, PromiseState, Task, TaskState
+from devserver.store.rows import TASK_COLUMNS, MessageType, find_promise, find_task
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Callable
+
+    from devserver.address import Address
+    from devserver.models import ClaimTask, CompleteTask, TaskClaimer
+
+# How long a message may lie with its receiver before somebody else gets it.
+TIME_TO_CLAIM_MS = 60_000
+# How long after a restart of the server its workers have to come back with what they have:
+# the SDK tries a call again after 1 s, and its stream after 5 s.
+TIME_TO_RETURN_MS = 10_000
+# Keeps sums of times within SQLite's integers.
+MAX_TTL_MS = 2**62
+
+
+class Claim(NamedTuple):
+    """What a claimed task is about: the root promise, and the one that was awaited."""
+
+    type: MessageType
+    root_id: str
+    leaf_id: str
+    root: Promise | None
+    leaf: Promise | None
+
+
+class Message(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What goes to a receiver: a task to claim, or a promise that is complete."""
+
+    type: MessageType
+    task: Task | None = None
+    promise: Promise | None = None
+
+
+class Receiver(Protocol):
+    """A connection, as far as the store has to know it."""
+
+    @property
+    def id(self) -> str:
+        """The name that the connection gave itself; the SDK's process id."""
+
+
+class Delivery[R](NamedTuple):
+    """A message, who gets it, and the task that it is about."""
+
+    receiver: R
+    message: Message
+    task_id: str
+
+
+def create_invoke(
+    db: sqlite3.Connection, promise: Promise, claimer: TaskClaimer | None, now: int
+) -> Task | None:
+    """Create the task that invokes a new promise's function, where it has one.
+
+    Args:
+        db: the database.
+        promise: its tags say where the function is.
+        claimer: who has the task from the start, or None where it is to be sent.
+        now: ms since the epoch.
+    """
+    recv = address.invoke_receiver(promise.tags)
+    if recv is None:
+        return None
+    if claimer is not None:
+        ttl = min(claimer.ttl, MAX_TTL_MS)
+        state, process_id, expires_at = TaskState.CLAIMED, claimer.process_id, now + ttl
+    else:
+        ttl = 0
+        state, process_id, expires_at = TaskState.INIT, None, _delay(promise.tags)
+    task = Task(
+        id=f"__invoke:{promise.id}",
+        counter=1,
+        timeout=promise.timeout,
+        root_promise_id=promise.id,
+        process_id=process_id,
+        created_on=now,
+    )
+    db.execute(
+        """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, recv,
+                              process_id, ttl, expires_at, timeout, created_on)
+           VALUES (?, ?, 'invoke', ?, ?, ?, ?, ?, ?, ?, ?)""",
+        (
+            task.id,
+            state,
+            promise.id,
+            promise.id,
+            recv,
+            process_id,
+            ttl,
+            min(expires_at, task.timeout),
+            task.timeout,
+            now,
+        ),
+    )
+    return task
+
+
+def create_from_callbacks(db: sqlite3.Connection, promise_id: str, now: int) -> None:
+    """Create a task for each one who waits for a promise: it is complete."""
+    db.execute(
+        """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, recv,
+                              timeout, created_on)
+           SELECT id, 'INIT', type, root_promise_id, promise_id, recv, timeout, ?
+           FROM callbacks WHERE promise_id = ? ORDER BY id""",
+        (now, promise_id),
+    )
+
+
+def complete_all_of_root(db: sqlite3.Connection, promise_id: str, now: int) -> None:
+    """Complete every open task of a promise: nothing is left to do for it."""
+    db.execute(
+        """UPDATE tasks SET state = 'COMPLETED', completed_on = ?
+           WHERE root_promise_id = ? AND state IN ('INIT', 'ENQUEUED', 'CLAIMED')""",
+        (now, promise_id),
+    )
+
+
+def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
+    """Take a task for as long as the lease lasts.
+
+    Raises:
+        ProtocolError: there is no such task, somebody has it, or it was sent again since.
+    """
+    task, state, message_type, leaf_id = find_task(db, request.id)
+    if state == TaskState.CLAIMED:
+        raise ProtocolError(Code.TASK_CLAIMED)
+    if state in (TaskState.COMPLETED, TaskState.TIMEDOUT):
+        raise ProtocolError(Code.TASK_COMPLETED)
+    if task.counter != request.counter:
+        raise ProtocolError(Code.TASK_COUNTER)
+    ttl = min(request.ttl, MAX_TTL_MS)
+    db.execute(
+        """UPDATE tasks SET state = 'CLAIMED', process_id = ?, ttl = ?, expires_at = ?
+           WHERE id = ?""",
+        (request.process_id, ttl, min(now + ttl, task.timeout), task.id),
+    )
+    root = find_promise(db, task.root_promise_id)
+    leaf = find_promise(db, leaf_id) if message_type == "resume" else None
+    return Claim(message_type, task.root_promise_id, leaf_id, root, leaf)
+
+
+def complete(db: sqlite3.Connection, request: CompleteTask, now: int) -> tuple[bool, Task]:
+    """Give a task back: its function has finished, or waits for something else.
+
+    Returns:
+        Whether this request completed it, and the task.
+
+    Raises:
+        ProtocolError: there is no such task, or the caller's claim is not valid.
+    """
+    task, state, _, _ = find_task(db, request.id)
+    if state in (TaskState.COMPLETED, TaskState.TIMEDOUT):
+        return False, task
+    if state != TaskState.CLAIMED:
+        raise ProtocolError(Code.TASK_STATE)
+    if task.counter != request.counter:
+        raise ProtocolError(Code.TASK_COUNTER)
+    _finish(db, task.id, TaskState.COMPLETED, now)
+    return True, replace(task, process_id=None, completed_on=now)
+
+
+def heartbeat(db: sqlite3.Connection, process_id: str, now: int) -> int:
+    """Renew the leases of a process.
+
+    Returns:
+        How many tasks it holds.
+    """
+    return db.execute(
+        """UPDATE tasks SET expires_at = MIN(? + ttl, timeout)
+           WHERE process_id = ? AND state = 'CLAIMED'""",
+        (now, process_id),
+    ).rowcount
+
+
+def send_ready[R: Receiver](
+    db: sqlite3.Connection, choose: Callable[[Address], R | None], now: int
+) -> list[Delivery[R]]:
+    """Give each task that may go out to a receiver: one task of a root at a time.
+
+    Args:
+        db: the database.
+        choose: finds who listens at an address now.
+        now: ms since the epoch.
+
+    Returns:
+        What is to be sent once this is committed.
+    """
+    ready = db.execute(
+        f"""SELECT {TASK_COLUMNS}, type, recv,
+                   (SELECT state FROM promises WHERE promises.id = root_promise_id)
+            FROM tasks AS task
+            WHERE state = 'INIT' AND expires_at <= ? AND NOT EXISTS (
+                SELECT 1 FROM tasks AS other
+                WHERE other.root_promise_id = task.root_promise_id
+                  AND other.state IN ('ENQUEUED', 'CLAIMED'))
+            ORDER BY sort_id""",
+        (now,),
+    ).fetchall()
+    deliveries: list[Delivery[R]] = []
+    roots: set[str] = set()
+    for *columns, message_type, recv, root_state in ready:
+        task = Task(*columns)
+        if task.root_promise_id in roots:
+            continue
+        if now >= task.timeout:
+            _finish(db, task.id, TaskState.TIMEDOUT, task.timeout)
+        elif message_type != "notify" and root_state not in (None, PromiseState.PENDING):
+            _finish(db, task.id, TaskState.COMPLETED, now)
+        elif (receiver := _choose(choose, recv)) is None:
+            # Until somebody connects (`wake_parked`), or for good.
+            db.execute("UPDATE tasks SET expires_at = timeout WHERE id = ?", (task.id,))
+        else:
+            db.execute(
+                """UPDATE tasks SET state = 'ENQUEUED', process_id = ?, expires_at = ?
+                   WHERE id = ?""",
+                (receiver.id, min(now + TIME_TO_CLAIM_MS, task.timeout), task.id),
+            )
+            roots.add(task.root_promise_id)
+            if message_type == "notify":
+                message = Message("notify", promise=find_promise(db, task.root_promise_id))
+            else:
+                message = Message(message_type, task=task)
+            deliveries.append(Delivery(receiver, message, task.id))
+    return deliveries
+
+
+def complete_notified(db: sqlite3.Connection, task_ids: list[str], now: int) -> None:
+    """Finish the tasks whose notifications have been sent."""
+    for task_id in task_ids:
+        _finish(db, task_id, TaskState.COMPLETED, now)
+
+
+def wake_parked(db: sqlite3.Connection, now: int) -> None:
+    """Try the tasks again that had no receiver: somebody has connected."""
+    db.execute(
+        """UPDATE tasks SET expires_at = 0
+           WHERE state = 'INIT' AND expires_at > ? AND expires_at = timeout""",
+        (now,),
+    )
+
+
+def take_back_unclaimed(db: sqlite3.Connection, process_id: str) -> None:
+    """Let others have the messages that went to a process which is gone."""
+    db.execute(
+        """UPDATE tasks SET state = 'INIT', process_id = NULL, counter = counter + 1,
+                            expires_at = 0
+           WHERE process_id = ? AND state = 'ENQUEUED'""",
+        (process_id,),
+    )
+
+
+def take_back_expired(db: sqlite3.Connection, now: int) -> None:
+    """Let others have the tasks whose lease, or time to be claimed, has run out."""
+    db.execute(
+        """UPDATE tasks SET state = 'INIT', process_id = NULL, counter = counter + 1,
+                            expires_at = 0
+           WHERE state IN ('ENQUEUED', 'CLAIMED') AND expires_at <= ?""",
+        (now,),
+    )
+
+
+def recover(db: sqlite3.Connection, now: int) -> None:
+    """Give those who were at work when the server stopped the time to come back."""
+    db.execute(
+        """UPDATE tasks SET expires_at = MIN(MAX(expires_at, ? + ttl), timeout)
+           WHERE state = 'CLAIMED'""",
+        (now,),
+    )
+    # A message may have been lost with the server, so wait less than its usual time.
+    db.execute(
+        "UPDATE tasks SET expires_at = MIN(expires_at, ?) WHERE state = 'ENQUEUED'",
+        (now + TIME_TO_RETURN_MS,),
+    )
+
+
+def _finish(db: sqlite3.Connection, task_id: str, state: TaskState, completed_on: int) -> None:
+    db.execute(
+        "UPDATE tasks SET state = ?, process_id = NULL, completed_on = ? WHERE id = ?",
+        (state, completed_on, task_id),
+    )
+
+
+def _choose[R](choose: Callable[[Address], R | None], recv: str) -> R | None:
+    target = address.parse(recv)
+    return None if target is None else choose(target)
+
+
+def _delay(tags: dict[str, str]) -> int:
+    """Read the tag that holds a promise's first message back until a time."""
+    try:
+        return int(tags.get("resonate:delay", "0"))
+    except ValueError:
+        return 0
