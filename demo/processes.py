@@ -1,0 +1,257 @@
+"""The server, the workers and the clients, as processes of this machine."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from contextlib import ExitStack, suppress
+from pathlib import Path
+from typing import IO, TYPE_CHECKING, Self
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    type Listener = Callable[[Process, str | None], None]
+
+ROOT = Path(__file__).parent.parent
+# How long a process may take to end by itself before it is killed (seconds).
+GRACE = 5.0
+
+
+class ProcessError(Exception):
+    """A process did not do what was expected of it; the message says what."""
+
+
+class Process:
+    """A running program whose output is read line by line.
+
+    Args:
+        name: what to call it, like `worker 1`.
+        command: the program and its arguments.
+        env: its environment.
+        cwd: the folder that it runs in.
+        listener: called with this process and each line that it prints, on stdout or stderr,
+            and with None after the last one; from threads.
+    """
+
+    def __init__(
+        self, name: str, command: list[str], *, env: dict[str, str], cwd: Path, listener: Listener
+    ) -> None:
+        self.name = name
+        self.output: list[str] = []
+        self.errors: list[str] = []
+        self._listener = listener
+        self._changed = threading.Condition()
+        self._ended = False
+        self._popen = subprocess.Popen(  # noqa: S603 - the project's own programs
+            command,
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+            errors="replace",
+            process_group=0,  # the terminal's Ctrl-C is for the one who started it
+        )
+        threading.Thread(target=self._watch, daemon=True).start()
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._popen.pid
+
+    def wait(self, timeout: float = 60) -> int:
+        """Wait until the process has ended and all that it printed is read.
+
+        Returns:
+            The exit code; minus the signal's number where a signal ended it.
+
+        Raises:
+            ProcessError: it runs for longer than `timeout` seconds.
+        """
+        with self._changed:
+            if not self._changed.wait_for(lambda: self._ended, timeout):
+                raise ProcessError(f"{self.name} did not end within {timeout} s")
+        return self._popen.wait()
+
+    def wait_for(self, text: str, timeout: float = 60) -> None:
+        """Wait until the process prints a line, on stdout or stderr, that contains a text.
+
+        Raises:
+            ProcessError: it ends without, or takes longer than `timeout` seconds.
+        """
+
+        def printed() -> bool:
+            return any(text in line for line in self.output + self.errors)
+
+        with self._changed:
+            if not self._changed.wait_for(lambda: printed() or self._ended, timeout):
+                raise ProcessError(f"{self.name} did not print {text!r} within {timeout} s")
+            if not printed():
+                said = (self.errors + self.output + ["nothing"])[0]
+                raise ProcessError(f"{self.name} has ended, saying: {said}")
+
+    def send_signal(self, number: int) -> None:
+        """Send the process a signal, if it still runs."""
+        self._popen.send_signal(number)
+
+    def kill(self) -> None:
+        """End the process with SIGKILL, and wait until it is gone."""
+        self._popen.kill()
+        self.wait()
+
+    def stop(self) -> None:
+        """End the process with SIGTERM, and with SIGKILL where it takes too long."""
+        self._popen.terminate()
+        try:
+            with suppress(ProcessError):
+                self.wait(GRACE)
+        finally:
+            self.kill()
+
+    def _watch(self) -> None:
+        assert self._popen.stdout is not None
+        assert self._popen.stderr is not None
+        errors = threading.Thread(
+            target=self._read, args=(self._popen.stderr, self.errors), daemon=True
+        )
+        errors.start()
+        self._read(self._popen.stdout, self.output)
+        errors.join()
+        self._popen.wait()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+        self._listener(self, None)
+
+    def _read(self, stream: IO[str], lines: list[str]) -> None:
+        with stream:
+            for line in stream:
+                text = line.rstrip("\n")
+                with self._changed:
+                    lines.append(text)
+                    self._changed.notify_all()
+                self._listener(self, text)
+
+
+class Cluster:
+    """A server of its own, and the workers and clients that are started on it.
+
+    It is a context manager: entered, the server takes requests; left, however that comes
+    about, no process runs any more and the server's data is deleted.
+
+    Args:
+        resonate: the binary of a real legacy Resonate server; None takes the devserver.
+        listener: see `Process`.
+    """
+
+    def __init__(
+        self, resonate: str | None = None, listener: Listener = lambda _process, _line: None
+    ) -> None:
+        self._resonate = resonate
+        self._listener = listener
+        self._cleanup = ExitStack()
+        self._started = 0
+        self.workers: list[Process] = []
+
+    def __enter__(self) -> Self:
+        folder = tempfile.TemporaryDirectory(prefix="factorial-")
+        self._data = Path(self._cleanup.enter_context(folder))
+        self._port, self._poll_port, *self._other_ports = free_ports(4)
+        try:
+            self.start_server()
+        except BaseException:
+            self._cleanup.close()
+            raise
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._cleanup.close()
+
+    @property
+    def url(self) -> str:
+        """Where the server's API is."""
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def poll_url(self) -> str:
+        """Where the server's messages are."""
+        return f"http://127.0.0.1:{self._poll_port}"
+
+    def start_server(self) -> None:
+        """Start the server, for the first time or again on the same ports and data.
+
+        Raises:
+            ProcessError: it does not come up.
+        """
+        if self._resonate is None:
+            ports = ["--port", str(self._port), "--poll-port", str(self._poll_port)]
+            command = [sys.executable, "-m", "devserver", *ports]
+            command += ["--db", str(self._data / "devserver.db")]
+            self.server = self._start("server", command)
+            self.server.wait_for("Data in")
+        else:
+            grpc, metrics = (f"127.0.0.1:{port}" for port in self._other_ports)
+            command = [self._resonate, "serve", "--api-grpc-addr", grpc, "--metrics-addr", metrics]
+            command += ["--api-http-addr", f"127.0.0.1:{self._port}", "--system-url", self.url]
+            command += ["--aio-poll-addr", f"127.0.0.1:{self._poll_port}"]
+            command += ["--aio-store-sqlite-path", str(self._data / "resonate.db")]
+            self.server = self._start("server", command)
+            self.server.wait_for("starting http server")
+            self.server.wait_for("starting poll server")
+
+    def start_workers(self, count: int, pace: float = 0) -> list[Process]:
+        """Start some more workers, and wait until each one says that it runs.
+
+        Args:
+            count: how many.
+            pace: how long each of their calls waits before it recurses, in seconds.
+
+        Raises:
+            ProcessError: one of them does not come up.
+        """
+        script = str(ROOT / "factorial_worker.py")
+        command = [sys.executable, script, "--pace", str(pace)]
+        first = len(self.workers) + 1
+        workers = [self._start(f"worker {first + i}", command) for i in range(count)]
+        self.workers += workers
+        for worker in workers:
+            worker.wait_for("is running")
+        return workers
+
+    def start_client(self, n: int) -> Process:
+        """Start a client that asks for the factorial of n."""
+        script = str(ROOT / "factorial_client.py")
+        return self._start("client", [sys.executable, script, str(n)])
+
+    def _start(self, name: str, command: list[str]) -> Process:
+        env = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
+        env["RESONATE_HOST"] = "http://127.0.0.1"
+        env["RESONATE_PORT_STORE"] = str(self._port)
+        env["RESONATE_PORT_MESSAGE_SOURCE"] = str(self._poll_port)
+        # The devserver is found as a module, whatever folder this process runs in.
+        env["PYTHONPATH"] = str(ROOT)
+        process = Process(name, command, env=env, cwd=self._data, listener=self._listener)
+        self._cleanup.callback(process.stop)
+        return process
+
+
+def free_ports(count: int) -> list[int]:
+    """Find ports on the loopback address that nobody uses now."""
+    with ExitStack() as stack:
+        sockets = [
+            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
+        ]
+        return [listener.getsockname()[1] for listener in sockets]
