@@ -21,6 +21,9 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parent.parent
 # How long a process may take to end by itself before it is killed (seconds).
 GRACE = 5.0
+# How long to wait for what is bound to happen (seconds): a real server takes a minute to send
+# a message again that a killed worker had not claimed.
+PATIENCE = 120.0
 
 
 class ProcessError(Exception):
@@ -40,13 +43,20 @@ class Process:
     """
 
     def __init__(
-        self, name: str, command: list[str], *, env: dict[str, str], cwd: Path, listener: Listener
+        self,
+        name: str,
+        command: list[str],
+        *,
+        env: dict[str, str],
+        cwd: Path,
+        listener: Listener,
+        changed: threading.Condition,
     ) -> None:
         self.name = name
         self.output: list[str] = []
         self.errors: list[str] = []
         self._listener = listener
-        self._changed = threading.Condition()
+        self._changed = changed
         self._ended = False
         self._popen = subprocess.Popen(  # noqa: S603 - the project's own programs
             command,
@@ -67,7 +77,7 @@ class Process:
         """The process id."""
         return self._popen.pid
 
-    def wait(self, timeout: float = 60) -> int:
+    def wait(self, timeout: float = PATIENCE) -> int:
         """Wait until the process has ended and all that it printed is read.
 
         Returns:
@@ -81,20 +91,20 @@ class Process:
                 raise ProcessError(f"{self.name} did not end within {timeout} s")
         return self._popen.wait()
 
-    def wait_for(self, text: str, timeout: float = 60) -> None:
+    def printed(self, text: str) -> bool:
+        """Tell whether a line that it has printed, on stdout or stderr, contains a text."""
+        return any(text in line for line in self.output + self.errors)
+
+    def wait_for(self, text: str, timeout: float = PATIENCE) -> None:
         """Wait until the process prints a line, on stdout or stderr, that contains a text.
 
         Raises:
             ProcessError: it ends without, or takes longer than `timeout` seconds.
         """
-
-        def printed() -> bool:
-            return any(text in line for line in self.output + self.errors)
-
         with self._changed:
-            if not self._changed.wait_for(lambda: printed() or self._ended, timeout):
+            if not self._changed.wait_for(lambda: self.printed(text) or self._ended, timeout):
                 raise ProcessError(f"{self.name} did not print {text!r} within {timeout} s")
-            if not printed():
+            if not self.printed(text):
                 said = (self.errors + self.output + ["nothing"])[0]
                 raise ProcessError(f"{self.name} has ended, saying: {said}")
 
@@ -157,8 +167,8 @@ class Cluster:
     ) -> None:
         self._resonate = resonate
         self._listener = listener
+        self._changed = threading.Condition()
         self._cleanup = ExitStack()
-        self._started = 0
         self.workers: list[Process] = []
 
     def __enter__(self) -> Self:
@@ -231,6 +241,25 @@ class Cluster:
             worker.wait_for("is running")
         return workers
 
+    def wait_for_worker(self, text: str, timeout: float = PATIENCE) -> Process:
+        """Wait until one of the workers has printed a line that contains a text.
+
+        Returns:
+            That worker.
+
+        Raises:
+            ProcessError: none does within `timeout` seconds.
+        """
+
+        def who() -> Process | None:
+            return next((worker for worker in self.workers if worker.printed(text)), None)
+
+        with self._changed:
+            worker = self._changed.wait_for(who, timeout)
+        if worker is None:
+            raise ProcessError(f"no worker printed {text!r} within {timeout} s")
+        return worker
+
     def start_client(self, n: int) -> Process:
         """Start a client that asks for the factorial of n."""
         script = str(ROOT / "factorial_client.py")
@@ -243,7 +272,14 @@ class Cluster:
         env["RESONATE_PORT_MESSAGE_SOURCE"] = str(self._poll_port)
         # The devserver is found as a module, whatever folder this process runs in.
         env["PYTHONPATH"] = str(ROOT)
-        process = Process(name, command, env=env, cwd=self._data, listener=self._listener)
+        process = Process(
+            name,
+            command,
+            env=env,
+            cwd=self._data,
+            listener=self._listener,
+            changed=self._changed,
+        )
         self._cleanup.callback(process.stop)
         return process
 

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import signal
 import socket
 import sys
+from contextlib import closing
 from pathlib import Path
 
 from devserver.server import serve
@@ -19,17 +21,23 @@ def main() -> int:
     """
     args = _parse_arguments()
     path = ":memory:" if args.memory else str(Path(args.db).absolute())
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until `serve` takes over
     try:
-        with _bind(args.host, args.port) as api, _bind(args.host, args.poll_port) as poll:
-            db = open_database(path)
+        with (
+            _bind(args.host, args.port) as api,
+            _bind(args.host, args.poll_port) as poll,
+            closing(open_database(path)) as db,
+        ):
             print(f"Resonate API on {_url(api)}, messages on {_url(poll)}")
-            print(f"Data in {'memory: gone when this stops' if args.memory else path}", flush=True)
+            print(f"Data in {'memory: gone when this stops' if args.memory else path}")
+            sys.stdout.flush()
             serve(db, api, poll)
-            db.close()
+    except KeyboardInterrupt:
+        pass
     except (DatabaseError, _PortError) as e:
         print(f"devserver: {e}", file=sys.stderr)
         return 1
-    print("devserver stopped", flush=True)
+    print("devserver stopped")
     return 0
 
 
@@ -54,17 +62,19 @@ class _PortError(Exception):
 
 
 def _bind(host: str, port: int) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
     try:
-        # The port of a server that was just killed can be had again at once.
-        return socket.create_server((host, port), reuse_port=False)
-    except (OSError, OverflowError) as e:
-        reason = e.strerror if isinstance(e, OSError) else str(e)
+        return socket.create_server((host, port), family=family)
+    except OSError as e:
+        reason, _, _ = (e.strerror or str(e)).partition(" (while")  # the address once more
         raise _PortError(f"Cannot listen on {host}:{port}: {reason}") from e
+    except OverflowError as e:
+        raise _PortError(f"Cannot listen on {host}:{port}: no such port") from e
 
 
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
-    return f"http://{host}:{port}"
+    return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
 if __name__ == "__main__":

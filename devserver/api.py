@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec import DecodeError
 from msgspec.json import Decoder, Encoder
 from starlette.applications import Starlette
+from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -52,6 +53,15 @@ _BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.
 )
 
 
+class _IdConvertor(StringConvertor):
+    """A promise's id in a path: any text, slashes and newlines too."""
+
+    regex = "(?s:.+)"
+
+
+register_url_convertor("id", _IdConvertor())
+
+
 def api_app(engine: Engine, lifespan: Lifespan[Starlette]) -> Starlette:
     """Make the application of the API port.
 
@@ -64,10 +74,10 @@ def api_app(engine: Engine, lifespan: Lifespan[Starlette]) -> Starlette:
         routes=[
             Route("/promises", api.create_promise, methods=["POST"]),
             Route("/promises/task", api.create_promise_and_task, methods=["POST"]),
-            Route("/promises/callback/{id:path}", api.create_callback, methods=["POST"]),
-            Route("/promises/subscribe/{id:path}", api.create_subscription, methods=["POST"]),
-            Route("/promises/{id:path}", api.get_promise, methods=["GET"]),
-            Route("/promises/{id:path}", api.complete_promise, methods=["PATCH"]),
+            Route("/promises/callback/{id:id}", api.create_callback, methods=["POST"]),
+            Route("/promises/subscribe/{id:id}", api.create_subscription, methods=["POST"]),
+            Route("/promises/{id:id}", api.get_promise, methods=["GET"]),
+            Route("/promises/{id:id}", api.complete_promise, methods=["PATCH"]),
             Route("/tasks/claim", api.claim_task, methods=["POST"]),
             Route("/tasks/complete", api.complete_task, methods=["POST"]),
             Route("/tasks/heartbeat", api.heartbeat, methods=["POST"]),
@@ -154,7 +164,7 @@ class _Api:
 async def _body[T](request: Request, shape: Decoder[T]) -> T:
     try:
         return shape.decode(await request.body())
-    except DecodeError as e:
+    except (DecodeError, UnicodeDecodeError) as e:
         raise ProtocolError(Code.INVALID, str(e)) from e
 
 

@@ -31,24 +31,32 @@ def open_database(path: str) -> sqlite3.Connection:
     Raises:
         DatabaseError: the file is in use, is no database, or is not one of ours.
     """
+    db: sqlite3.Connection | None = None
     try:
         db = sqlite3.connect(path, timeout=1, autocommit=True)
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
+        # Before anything is written, even if only the journal's mode.
+        _check_owner(db)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         with transaction(db):
             _create_tables(db)
     except sqlite3.Error as e:
+        if db is not None:
+            db.close()
         raise DatabaseError(f"Cannot use the database {path}: {e}") from e
     return db
 
 
-def _create_tables(db: sqlite3.Connection) -> None:
+def _check_owner(db: sqlite3.Connection) -> None:
     (tables,) = db.execute("SELECT count(*) FROM sqlite_schema").fetchone()
     (owner,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if tables and (owner, version) != (APPLICATION_ID, SCHEMA_VERSION):
         raise sqlite3.DatabaseError("it belongs to another program or version")
+
+
+def _create_tables(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
     # Not `executescript`, which would commit before it begins.

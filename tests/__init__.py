@@ -1,0 +1,1 @@
+"""The tests: of the parts by themselves, and of real processes with real kills."""

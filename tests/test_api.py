@@ -1,0 +1,235 @@
+"""The API port: statuses, error codes, and what stands in the answers."""
+
+from __future__ import annotations
+
+import base64
+import time
+from typing import Any
+from uuid import uuid4
+
+import httpx
+import pytest
+
+from tests.listener import Listener
+
+FAR = 4_000_000_000_000
+INVOKE = {"resonate:invoke": "poll://any@nobody-listens-here"}
+
+
+@pytest.fixture
+def name() -> str:
+    return f"promise-{uuid4().hex}"
+
+
+def create(api: httpx.Client, name: str, **fields: object) -> dict[str, Any]:
+    response = api.post(
+        "/promises",
+        json={"id": name, "timeout": FAR, **fields},
+        headers={"idempotency-key": "key"},
+    )
+    assert response.status_code in {200, 201}, response.text
+    promise: dict[str, Any] = response.json()
+    return promise
+
+
+def error(response: httpx.Response) -> tuple[int, int]:
+    return response.status_code, response.json()["error"]["code"]
+
+
+def test_a_new_promise_leaves_out_what_it_has_not(api: httpx.Client, name: str) -> None:
+    before = time.time_ns() // 1_000_000
+    response = api.post("/promises", json={"id": name, "timeout": FAR})
+    promise = response.json()
+    assert response.status_code == 201
+    assert before <= promise.pop("createdOn") <= time.time_ns() // 1_000_000
+    assert promise == {"id": name, "state": "PENDING", "param": {}, "value": {}, "timeout": FAR}
+
+
+def test_a_promise_goes_round(api: httpx.Client, name: str) -> None:
+    data = base64.b64encode(b"\x00\xff any bytes").decode()
+    param = {"headers": {"a": "b"}, "data": data}
+    created = create(api, name, param=param, tags={"t": "g"})
+    assert created["param"] == param
+    assert created["tags"] == {"t": "g"}
+    assert created["idempotencyKeyForCreate"] == "key"
+    assert api.get(f"/promises/{name}").json() == created
+
+    value = {"headers": {"c": "d"}, "data": data}
+    response = api.patch(
+        f"/promises/{name}",
+        json={"state": "RESOLVED", "value": value},
+        headers={"idempotency-key": "done", "strict": "True"},
+    )
+    completed = response.json()
+    assert response.status_code == 201
+    assert completed["value"] == value
+    assert completed["idempotencyKeyForComplete"] == "done"
+    assert completed["completedOn"] >= completed["createdOn"]
+    assert api.get(f"/promises/{name}").json() == completed
+
+
+def test_repetitions_are_told_by_the_key(api: httpx.Client, name: str) -> None:
+    body = {"id": name, "timeout": FAR}
+    key = {"idempotency-key": "k"}
+    assert api.post("/promises", json=body, headers=key).status_code == 201
+    assert api.post("/promises", json=body, headers=key).status_code == 200
+    assert error(api.post("/promises", json=body)) == (409, 40900)
+
+    resolve, reject = {"state": "RESOLVED"}, {"state": "REJECTED"}
+    url, strict = f"/promises/{name}", key | {"strict": "true"}
+    assert api.patch(url, json=resolve, headers=key).status_code == 201
+    assert api.patch(url, json=resolve, headers=strict).status_code == 200
+    assert api.patch(url, json=reject, headers=key).status_code == 200
+    assert error(api.patch(url, json=reject, headers=strict)) == (403, 40301)
+    assert error(api.patch(url, json=resolve)) == (403, 40301)
+
+
+@pytest.mark.parametrize(("state", "code"), [("REJECTED", 40302), ("REJECTED_CANCELED", 40303)])
+def test_a_promise_can_fail(api: httpx.Client, name: str, state: str, code: int) -> None:
+    create(api, name)
+    assert api.patch(f"/promises/{name}", json={"state": state}).json()["state"] == state
+    assert error(api.patch(f"/promises/{name}", json={"state": "RESOLVED"})) == (403, code)
+
+
+@pytest.mark.parametrize(
+    "odd", ["with/slash", "with space", "with%percent", 'with"quote', "ünï→codé", "a?b#c", "x\ny"]
+)
+def test_an_id_is_any_text(api: httpx.Client, name: str, odd: str) -> None:
+    promise_id = f"{name}-{odd}"
+    create(api, promise_id)
+    url = httpx.URL(str(api.base_url)).copy_with(raw_path=_path("/promises/", promise_id))
+    assert api.get(url).json()["id"] == promise_id
+
+
+def _path(prefix: str, text: str) -> bytes:
+    return (prefix + "".join(f"%{byte:02x}" for byte in text.encode())).encode()
+
+
+def test_what_is_not_there_is_not_found(api: httpx.Client, name: str) -> None:
+    assert error(api.get(f"/promises/{name}")) == (404, 40400)
+    assert error(api.patch(f"/promises/{name}", json={"state": "RESOLVED"})) == (404, 40400)
+    claim = {"id": name, "counter": 1, "processId": "me", "ttl": 1000}
+    assert error(api.post("/tasks/claim", json=claim)) == (404, 40403)
+    done = {"id": name, "counter": 1}
+    assert error(api.post("/tasks/complete", json=done)) == (404, 40403)
+    callback = {"rootPromiseId": "r", "recv": "poll://any@g", "timeout": FAR}
+    assert error(api.post(f"/promises/callback/{name}", json=callback)) == (404, 40400)
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/promises", b""),
+        ("/promises", b"{"),
+        ("/promises", b"[]"),
+        ("/promises", b"{}"),
+        ("/promises", b'{"id": ""}'),
+        ("/promises", b'{"id": 1}'),
+        ("/promises", b'{"id": "x", "timeout": "soon"}'),
+        ("/promises", b'{"id": "x", "timeout": 9223372036854775808}'),
+        ("/promises", b'{"id": "x", "param": {"data": "not base64!"}}'),
+        ("/promises", b'{"id": "x", "tags": {"a": 1}}'),
+        ("/promises", b'{"id": "\xff"}'),
+        ("/promises/task", b'{"promise": {"id": "x"}, "task": {"processId": ""}}'),
+        ("/promises/task", b'{"promise": {"id": "x"}, "task": {"processId": "p", "ttl": -1}}'),
+        ("/promises/callback/x", b'{"rootPromiseId": "r"}'),
+        ("/promises/subscribe/x", b'{"recv": "poll://any@g"}'),
+        ("/tasks/claim", b'{"id": "x", "counter": 1}'),
+        ("/tasks/complete", b'{"id": "x"}'),
+        ("/tasks/heartbeat", b"{}"),
+    ],
+)
+def test_a_malformed_body_is_refused(api: httpx.Client, path: str, body: bytes) -> None:
+    response = api.post(path, content=body)
+    assert error(response) == (400, 40000)
+    assert response.json()["error"]["details"][0]["message"]
+
+
+def test_a_malformed_header_is_refused(api: httpx.Client, name: str) -> None:
+    response = api.post("/promises", json={"id": name}, headers={"strict": "perhaps"})
+    assert error(response) == (400, 40000)
+    assert error(api.patch(f"/promises/{name}", json={"state": "PENDING"})) == (400, 40000)
+
+
+def test_a_task_from_claim_to_completion(api: httpx.Client, name: str) -> None:
+    promise = create(api, name, tags=INVOKE)
+    task_id = f"__invoke:{name}"
+    claim = {"id": task_id, "counter": 1, "processId": "me", "ttl": 60_000}
+    response = api.post("/tasks/claim", json=claim)
+    assert response.status_code == 201
+    assert response.json() == {
+        "type": "invoke",
+        "promises": {
+            "root": {"id": name, "href": f"{api.base_url}/promises/{name}", "data": promise}
+        },
+    }
+    assert error(api.post("/tasks/claim", json=claim)) == (403, 40306)
+    beat = api.post("/tasks/heartbeat", json={"processId": "me"})
+    assert (beat.status_code, beat.json()) == (200, {"tasksAffected": 1})
+
+    done = {"id": task_id, "counter": 1}
+    assert error(api.post("/tasks/complete", json=done | {"counter": 2})) == (403, 40308)
+    response = api.post("/tasks/complete", json=done)
+    task = response.json()
+    assert response.status_code == 201
+    assert task.pop("completedOn") >= task.pop("createdOn")
+    assert task == {"id": task_id, "counter": 1, "timeout": FAR, "rootPromiseId": name}
+    assert api.post("/tasks/complete", json=done).status_code == 200
+    assert error(api.post("/tasks/claim", json=claim)) == (403, 40307)
+
+
+def test_a_promise_with_its_task(api: httpx.Client, name: str) -> None:
+    body = {
+        "promise": {"id": name, "timeout": FAR, "tags": INVOKE},
+        "task": {"processId": f"process of {name}", "ttl": 60_000},
+    }
+    headers = {"idempotency-key": name}
+    response = api.post("/promises/task", json=body, headers=headers)
+    assert response.status_code == 201
+    assert response.json()["promise"]["id"] == name
+    task = response.json()["task"]
+    assert (task["id"], task["processId"]) == (f"__invoke:{name}", f"process of {name}")
+    response = api.post("/promises/task", json=body, headers=headers)
+    assert (response.status_code, response.json()["task"]) == (200, None)
+
+
+def test_a_callback_is_created_once(api: httpx.Client, name: str) -> None:
+    promise = create(api, name)
+    body = {"rootPromiseId": "root", "recv": "poll://any@g/me", "timeout": FAR}
+    response = api.post(f"/promises/callback/{name}", json=body)
+    assert response.status_code == 201
+    assert response.json()["promise"] == promise
+    callback = response.json()["callback"]
+    assert callback.pop("createdOn") >= promise["createdOn"]
+    assert callback == {
+        "id": f"__resume:root:{name}",
+        "promiseId": name,
+        "rootPromiseId": "root",
+        "timeout": FAR,
+    }
+    response = api.post(f"/promises/callback/{name}", json=body)
+    assert (response.status_code, response.json()["callback"]) == (200, None)
+    itself = body | {"rootPromiseId": name}
+    assert error(api.post(f"/promises/callback/{name}", json=itself)) == (400, 40000)
+
+
+def test_a_completed_promise_needs_no_callback(api: httpx.Client, name: str) -> None:
+    create(api, name)
+    api.patch(f"/promises/{name}", json={"state": "RESOLVED"})
+    body = {"id": "me", "recv": "poll://uni@g/me", "timeout": FAR}
+    response = api.post(f"/promises/subscribe/{name}", json=body)
+    assert (response.status_code, response.json()["callback"]) == (200, None)
+    assert response.json()["promise"]["state"] == "RESOLVED"
+
+
+def test_a_timer_wakes_whoever_waits_for_it(api: httpx.Client, poll_url: str, name: str) -> None:
+    body = {"id": name, "recv": f"poll://uni@sleepers/{name}", "timeout": FAR}
+    with Listener(poll_url, "sleepers", name) as sleeper:
+        due = time.time_ns() // 1_000_000 + 1_000
+        create(api, name, timeout=due, tags={"resonate:timeout": "true"})
+        assert api.post(f"/promises/subscribe/{name}", json=body).status_code == 201
+        message = sleeper.next()
+    assert message is not None
+    promise = message["promise"]
+    assert (promise["state"], promise["completedOn"]) == ("RESOLVED", due)
+    assert time.time_ns() // 1_000_000 >= due

@@ -1,0 +1,428 @@
+"""The transitions of promises and tasks, with time as an argument."""
+
+from __future__ import annotations
+
+import sqlite3
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+import pytest
+
+from devserver.errors import Code, ProtocolError
+from devserver.models import (
+    ClaimTask,
+    CompletePromise,
+    CompleteTask,
+    CreateCallback,
+    CreatePromise,
+    CreatePromiseAndTask,
+    CreateSubscription,
+    Promise,
+    TaskClaimer,
+    Value,
+)
+from devserver.store import deadlines, promises, tasks
+from devserver.store.database import DatabaseError, open_database, savepoint, transaction
+from devserver.store.promises import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from devserver.address import Address
+    from devserver.store.tasks import Delivery
+
+NOW = 1_000_000
+LATER = NOW + 60_000
+ANYBODY = Caller()
+INVOKE = {"resonate:invoke": "poll://any@workers"}
+WORKER = msgspec.Raw(b'"poll://any@workers/one"')
+
+
+class Listener(NamedTuple):
+    id: str
+
+
+def anyone(_: Address) -> Listener:
+    return Listener("one")
+
+
+def nobody(_: Address) -> Listener | None:
+    return None
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    db = open_database(":memory:")
+    yield db
+    db.close()
+
+
+def create(
+    db: sqlite3.Connection, promise_id: str, *, key: str | None = None, **fields: object
+) -> Promise:
+    request = msgspec.convert({"id": promise_id, "timeout": LATER, **fields}, CreatePromise)
+    _, promise = promises.create(db, request, Caller(key), NOW)
+    return promise
+
+
+def resolve(
+    db: sqlite3.Connection, promise_id: str, now: int = NOW, caller: Caller = ANYBODY
+) -> tuple[bool, Promise]:
+    request = CompletePromise("RESOLVED", Value(data=b"42"))
+    return promises.complete(db, promise_id, request, caller, now)
+
+
+def wait_for(db: sqlite3.Connection, root: str, leaf: str) -> bool:
+    callback, _ = promises.create_callback(db, leaf, CreateCallback(root, WORKER, LATER), NOW)
+    return callback is not None
+
+
+def send(db: sqlite3.Connection, now: int = NOW) -> list[tuple[str, int]]:
+    return [(d.task_id, _counter(d)) for d in tasks.send_ready(db, anyone, now)]
+
+
+def _counter(delivery: Delivery[Listener]) -> int:
+    return delivery.message.task.counter if delivery.message.task else 0
+
+
+def claim(db: sqlite3.Connection, task_id: str, counter: int = 1, now: int = NOW) -> tasks.Claim:
+    return tasks.claim(db, ClaimTask(task_id, counter, "one", 10_000), now)
+
+
+def refusal(error: pytest.ExceptionInfo[ProtocolError]) -> Code:
+    return error.value.code
+
+
+# Promises
+
+
+def test_a_promise_is_created_once(db: sqlite3.Connection) -> None:
+    promise = create(db, "p", key="k", param={"data": "AQI="}, tags={"a": "b"})
+    assert promise.param.data == b"\x01\x02"
+    assert promises.get(db, "p", NOW) == promise
+    request = CreatePromise("p", timeout=LATER)
+    assert promises.create(db, request, Caller("k"), NOW) == (False, promise)
+    for caller in (Caller("other"), Caller(None)):
+        with pytest.raises(ProtocolError) as error:
+            promises.create(db, request, caller, NOW)
+        assert refusal(error) == Code.PROMISE_EXISTS
+
+
+def test_a_promise_is_completed_once(db: sqlite3.Connection) -> None:
+    create(db, "p")
+    completed, promise = resolve(db, "p", caller=Caller("k"))
+    assert completed
+    assert promise.value.data == b"42"
+    assert resolve(db, "p", NOW + 1, Caller("k")) == (False, promise)
+    with pytest.raises(ProtocolError) as error:
+        resolve(db, "p", NOW + 1, Caller("other"))
+    assert refusal(error) == Code.PROMISE_RESOLVED
+    reject = CompletePromise("REJECTED")
+    with pytest.raises(ProtocolError) as error:
+        promises.complete(db, "p", reject, Caller("k", strict=True), NOW + 1)
+    assert refusal(error) == Code.PROMISE_RESOLVED
+    assert promises.get(db, "p", NOW + 1) == promise
+
+
+def test_what_does_not_exist_is_refused(db: sqlite3.Connection) -> None:
+    with pytest.raises(ProtocolError) as error:
+        promises.get(db, "p", NOW)
+    assert refusal(error) == Code.PROMISE_NOT_FOUND
+    with pytest.raises(ProtocolError) as error:
+        resolve(db, "p")
+    assert refusal(error) == Code.PROMISE_NOT_FOUND
+    with pytest.raises(ProtocolError) as error:
+        wait_for(db, "root", "p")
+    assert refusal(error) == Code.PROMISE_NOT_FOUND
+    with pytest.raises(ProtocolError) as error:
+        claim(db, "t")
+    assert refusal(error) == Code.TASK_NOT_FOUND
+
+
+@pytest.mark.parametrize(
+    ("tags", "state"), [({}, "REJECTED_TIMEDOUT"), ({"resonate:timeout": "true"}, "RESOLVED")]
+)
+def test_a_promise_times_out_and_a_timer_resolves(
+    db: sqlite3.Connection, tags: dict[str, str], state: str
+) -> None:
+    create(db, "root", tags=INVOKE)
+    create(db, "p", tags=tags, timeout=NOW + 5)
+    wait_for(db, "root", "p")
+    assert deadlines.next_due(db, NOW) == NOW + 5
+    deadlines.expire(db, NOW + 4)
+    assert promises.get(db, "p", NOW + 4).state == "PENDING"
+    deadlines.expire(db, NOW + 5)
+    promise = promises.get(db, "p", NOW + 5)
+    assert (promise.state, promise.completed_on) == (state, NOW + 5)
+    assert ("__invoke:root", 1) in send(db)
+
+
+def test_reading_and_completing_see_that_the_time_has_come(db: sqlite3.Connection) -> None:
+    create(db, "p", timeout=NOW + 5)
+    create(db, "q", timeout=NOW + 5)
+    assert promises.get(db, "p", NOW + 5).state == "REJECTED_TIMEDOUT"
+    assert resolve(db, "q", NOW + 5)[1].state == "REJECTED_TIMEDOUT"
+    with pytest.raises(ProtocolError) as error:
+        resolve(db, "q", NOW + 6, Caller(strict=True))
+    assert refusal(error) == Code.PROMISE_TIMEDOUT
+
+
+# Callbacks
+
+
+def test_a_completed_promise_resumes_whoever_waits_for_it(db: sqlite3.Connection) -> None:
+    create(db, "root")
+    create(db, "leaf")
+    assert wait_for(db, "root", "leaf")
+    assert not wait_for(db, "root", "leaf"), "it waits already"
+    resolve(db, "leaf")
+    assert not wait_for(db, "root", "leaf"), "there is nothing to wait for"
+    assert send(db) == [("__resume:root:leaf", 1)]
+    got = claim(db, "__resume:root:leaf")
+    assert (got.root, got.leaf) == (promises.get(db, "root", NOW), promises.get(db, "leaf", NOW))
+
+
+def test_a_promise_cannot_wait_for_itself(db: sqlite3.Connection) -> None:
+    create(db, "p")
+    with pytest.raises(ProtocolError) as error:
+        wait_for(db, "p", "p")
+    assert refusal(error) == Code.INVALID
+
+
+def test_a_subscriber_is_told_of_the_completion_once(db: sqlite3.Connection) -> None:
+    create(db, "p")
+    request = CreateSubscription("client", msgspec.Raw(b'"poll://uni@clients/client"'), LATER)
+    callback, _ = promises.create_subscription(db, "p", request, NOW)
+    assert callback is not None
+    assert callback.id == "__notify:p:client"
+    _, promise = resolve(db, "p")
+    (delivery,) = tasks.send_ready(db, anyone, NOW)
+    assert delivery.message.promise == promise
+    tasks.complete_notified(db, [delivery.task_id], NOW)
+    deadlines.expire(db, LATER - 1)
+    assert send(db, LATER - 1) == []
+
+
+# Tasks
+
+
+def test_a_promise_with_a_function_gets_a_task(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE)
+    create(db, "q", tags={"other": "tag"})
+    assert send(db) == [("__invoke:p", 1)]
+    assert send(db) == [], "it is out already"
+    assert claim(db, "__invoke:p").root == promises.get(db, "p", NOW)
+
+
+def test_a_promise_can_be_created_with_its_task_claimed(db: sqlite3.Connection) -> None:
+    request = CreatePromiseAndTask(
+        CreatePromise("p", timeout=LATER, tags=INVOKE), TaskClaimer("one", 10_000)
+    )
+    created, _, task = promises.create_with_task(db, request, Caller("k"), NOW)
+    assert created
+    assert task is not None
+    assert send(db) == []
+    again, _, no_task = promises.create_with_task(db, request, Caller("k"), NOW)
+    assert (again, no_task) == (False, None)
+    deadlines.expire(db, NOW + 10_000)
+    assert send(db, NOW + 10_000) == [(task.id, 2)]
+
+
+def test_a_task_is_claimed_by_one(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE)
+    with pytest.raises(ProtocolError) as error:
+        claim(db, "__invoke:p", counter=2)
+    assert refusal(error) == Code.TASK_COUNTER
+    claim(db, "__invoke:p")
+    with pytest.raises(ProtocolError) as error:
+        claim(db, "__invoke:p")
+    assert refusal(error) == Code.TASK_CLAIMED
+
+
+def test_a_task_is_completed_by_its_claimer(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE)
+    with pytest.raises(ProtocolError) as error:
+        tasks.complete(db, CompleteTask("__invoke:p", 1), NOW)
+    assert refusal(error) == Code.TASK_STATE
+    claim(db, "__invoke:p")
+    with pytest.raises(ProtocolError) as error:
+        tasks.complete(db, CompleteTask("__invoke:p", 2), NOW)
+    assert refusal(error) == Code.TASK_COUNTER
+    assert tasks.complete(db, CompleteTask("__invoke:p", 1), NOW)[0]
+    assert not tasks.complete(db, CompleteTask("__invoke:p", 1), NOW)[0]
+    with pytest.raises(ProtocolError) as error:
+        claim(db, "__invoke:p")
+    assert refusal(error) == Code.TASK_COMPLETED
+
+
+def test_one_task_of_a_root_is_out_at_a_time(db: sqlite3.Connection) -> None:
+    create(db, "root", tags=INVOKE)
+    create(db, "a")
+    create(db, "b")
+    assert send(db) == [("__invoke:root", 1)]
+    claim(db, "__invoke:root")
+    wait_for(db, "root", "a")
+    wait_for(db, "root", "b")
+    resolve(db, "b")
+    resolve(db, "a")
+    assert send(db) == []
+    tasks.complete(db, CompleteTask("__invoke:root", 1), NOW)
+    assert send(db) == [("__resume:root:b", 1)]
+    claim(db, "__resume:root:b")
+    assert send(db) == []
+    tasks.complete(db, CompleteTask("__resume:root:b", 1), NOW)
+    assert send(db) == [("__resume:root:a", 1)]
+
+
+def test_a_completed_promise_needs_no_work(db: sqlite3.Connection) -> None:
+    create(db, "root", tags=INVOKE)
+    create(db, "leaf")
+    send(db)
+    claim(db, "__invoke:root")
+    wait_for(db, "root", "leaf")
+    resolve(db, "root")
+    with pytest.raises(ProtocolError) as error:
+        claim(db, "__invoke:root")
+    assert refusal(error) == Code.TASK_COMPLETED
+    resolve(db, "leaf")
+    assert send(db) == []
+
+
+def test_a_lease_runs_out_unless_it_is_renewed(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE)
+    send(db)
+    claim(db, "__invoke:p")
+    assert tasks.heartbeat(db, "one", NOW + 9_000) == 1
+    assert tasks.heartbeat(db, "two", NOW + 9_000) == 0
+    deadlines.expire(db, NOW + 18_999)
+    assert send(db, NOW + 18_999) == []
+    assert deadlines.next_due(db, NOW) == NOW + 19_000
+    deadlines.expire(db, NOW + 19_000)
+    assert send(db, NOW + 19_000) == [("__invoke:p", 2)]
+    with pytest.raises(ProtocolError) as error:
+        tasks.complete(db, CompleteTask("__invoke:p", 1), NOW + 19_000)
+    assert refusal(error) == Code.TASK_STATE
+
+
+def test_a_message_that_nobody_claims_is_sent_again(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE, timeout=NOW + 10 * tasks.TIME_TO_CLAIM_MS)
+    assert send(db) == [("__invoke:p", 1)]
+    due = NOW + tasks.TIME_TO_CLAIM_MS
+    deadlines.expire(db, due)
+    assert send(db, due) == [("__invoke:p", 2)]
+
+
+def test_messages_of_a_process_that_is_gone_go_to_others(db: sqlite3.Connection) -> None:
+    create(db, "claimed", tags=INVOKE)
+    create(db, "unclaimed", tags=INVOKE)
+    send(db)
+    claim(db, "__invoke:claimed")
+    tasks.take_back_unclaimed(db, "two")
+    assert send(db) == []
+    tasks.take_back_unclaimed(db, "one")
+    assert send(db) == [("__invoke:unclaimed", 2)]
+
+
+def test_a_task_without_a_receiver_waits_for_one(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE)
+    assert tasks.send_ready(db, nobody, NOW) == []
+    assert send(db) == [], "nothing has changed for it"
+    tasks.wake_parked(db, NOW)
+    assert send(db) == [("__invoke:p", 1)]
+
+
+def test_a_task_without_a_receiver_ends_with_its_promise(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE, timeout=NOW + 5)
+    tasks.send_ready(db, nobody, NOW)
+    assert deadlines.next_due(db, NOW) == NOW + 5
+    deadlines.expire(db, NOW + 5)
+    assert tasks.send_ready(db, anyone, NOW + 5) == []
+    assert deadlines.next_due(db, NOW + 5) is None
+
+
+def test_a_delayed_task_waits_for_its_time(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE | {"resonate:delay": str(NOW + 5)})
+    assert send(db) == []
+    tasks.wake_parked(db, NOW)
+    assert send(db) == []
+    assert deadlines.next_due(db, NOW) == NOW + 5
+    assert send(db, NOW + 5) == [("__invoke:p", 1)]
+
+
+def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) -> None:
+    create(db, "claimed", tags=INVOKE, timeout=NOW * 2)
+    create(db, "sent", tags=INVOKE, timeout=NOW * 2)
+    send(db)
+    claim(db, "__invoke:claimed")
+    restart = NOW + 50_000
+    tasks.recover(db, restart)
+    deadlines.expire(db, restart)
+    assert send(db, restart) == []
+    assert tasks.complete(db, CompleteTask("__invoke:claimed", 1), restart)[0]
+    back = restart + tasks.TIME_TO_RETURN_MS
+    deadlines.expire(db, back)
+    assert send(db, back) == [("__invoke:sent", 2)]
+
+
+# The file
+
+
+def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.db")
+    db = open_database(path)
+    with transaction(db):
+        create(db, "kept")
+    with pytest.raises(KeyError), transaction(db):
+        create(db, "undone")
+        raise KeyError
+    db.close()
+    db = open_database(path)
+    assert promises.get(db, "kept", NOW).id == "kept"
+    with pytest.raises(ProtocolError):
+        promises.get(db, "undone", NOW)
+    db.close()
+
+
+def test_a_failed_transition_leaves_the_others_of_its_commit(db: sqlite3.Connection) -> None:
+    with transaction(db):
+        with savepoint(db):
+            create(db, "before")
+        with pytest.raises(KeyError), savepoint(db):
+            create(db, "undone")
+            raise KeyError
+        with savepoint(db):
+            create(db, "after", timeout=NOW)
+        with pytest.raises(ProtocolError), savepoint(db):
+            resolve(db, "after", caller=Caller(strict=True))
+    ids = db.execute("SELECT id, state FROM promises ORDER BY sort_id").fetchall()
+    assert ids == [("before", "PENDING"), ("after", "REJECTED_TIMEDOUT")]
+
+
+@pytest.mark.parametrize("content", [b"no database", b"x" * 10_000])
+def test_a_foreign_file_is_left_alone(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "notes.txt"
+    path.write_bytes(content)
+    with pytest.raises(DatabaseError, match=r"notes\.txt"):
+        open_database(str(path))
+    assert path.read_bytes() == content
+
+
+def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
+    path = tmp_path / "theirs.db"
+    theirs = sqlite3.connect(path)
+    theirs.execute("CREATE TABLE promises (id)")
+    theirs.close()
+    content = path.read_bytes()
+    with pytest.raises(DatabaseError, match="another program"):
+        open_database(str(path))
+    assert path.read_bytes() == content
+
+
+def test_a_file_has_one_server(tmp_path: Path) -> None:
+    path = str(tmp_path / "x.db")
+    db = open_database(path)
+    with pytest.raises(DatabaseError, match="locked"):
+        open_database(path)
+    db.close()
+    open_database(path).close()

@@ -1,0 +1,138 @@
+"""The message port: who gets a message, and what becomes of one that nobody takes."""
+
+from __future__ import annotations
+
+from collections import Counter
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+from uuid import uuid4
+
+import pytest
+
+from tests.listener import Listener
+
+if TYPE_CHECKING:
+    import httpx
+
+FAR = 4_000_000_000_000
+
+
+@pytest.fixture
+def group() -> str:
+    return f"Group-{uuid4().hex}"
+
+
+def invoke(api: httpx.Client, promise_id: str, address: str) -> dict[str, Any]:
+    body = {"id": promise_id, "timeout": FAR, "tags": {"resonate:invoke": address}}
+    response = api.post("/promises", json=body)
+    assert response.status_code == 201
+    promise: dict[str, Any] = response.json()
+    return promise
+
+
+def claim(api: httpx.Client, task: tuple[str, int], process: str, ttl: int = 60_000) -> int:
+    task_id, counter = task
+    body = {"id": task_id, "counter": counter, "processId": process, "ttl": ttl}
+    return api.post("/tasks/claim", json=body).status_code
+
+
+def test_an_invocation_says_what_to_claim(api: httpx.Client, poll_url: str, group: str) -> None:
+    with Listener(poll_url, group, "one") as one:
+        promise = invoke(api, group, f"poll://any@{group}")
+        assert one.next() == {
+            "type": "invoke",
+            "task": {
+                "id": f"__invoke:{group}",
+                "counter": 1,
+                "timeout": FAR,
+                "rootPromiseId": group,
+                "createdOn": promise["createdOn"],
+            },
+        }
+
+
+def test_a_group_is_served_in_turn(api: httpx.Client, poll_url: str, group: str) -> None:
+    with ExitStack() as stack:
+        names = ("one", "two", "three")
+        members = [stack.enter_context(Listener(poll_url, group, name)) for name in names]
+        for i in range(9):
+            invoke(api, f"{group}-{i}", f"poll://any@{group}")
+        got = [member.next_task() for member in members for _ in range(3)]
+    assert Counter(got) == Counter((f"__invoke:{group}-{i}", 1) for i in range(9))
+
+
+def test_any_prefers_the_one_it_names(api: httpx.Client, poll_url: str, group: str) -> None:
+    with Listener(poll_url, group, "one"), Listener(poll_url, group, "two") as two:
+        for i in range(5):
+            invoke(api, f"{group}-{i}", f"poll://any@{group}/two")
+            assert two.next_task() == (f"__invoke:{group}-{i}", 1)
+
+
+def test_any_takes_another_where_that_one_is_away(
+    api: httpx.Client, poll_url: str, group: str
+) -> None:
+    with Listener(poll_url, group, "one") as one:
+        invoke(api, group, f"poll://any@{group}/two")
+        assert one.next_task() == (f"__invoke:{group}", 1)
+
+
+def test_uni_waits_for_the_one_it_names(api: httpx.Client, poll_url: str, group: str) -> None:
+    with Listener(poll_url, group, "one") as one:
+        invoke(api, f"{group}-uni", f"poll://uni@{group}/two")
+        invoke(api, f"{group}-any", f"poll://any@{group}")
+        assert one.next_task() == (f"__invoke:{group}-any", 1)
+        with Listener(poll_url, group, "two") as two:
+            assert two.next_task() == (f"__invoke:{group}-uni", 1)
+
+
+def test_a_message_waits_until_somebody_listens(
+    api: httpx.Client, poll_url: str, group: str
+) -> None:
+    invoke(api, group, f"poll://any@{group}")
+    with Listener(poll_url, group, "one") as one:
+        assert one.next_task() == (f"__invoke:{group}", 1)
+
+
+def test_a_message_of_one_who_leaves_goes_to_another(
+    api: httpx.Client, poll_url: str, group: str
+) -> None:
+    with Listener(poll_url, group, "one") as one:
+        invoke(api, group, f"poll://any@{group}")
+        old = one.next_task()
+        with Listener(poll_url, group, "two") as two:
+            one.close()
+            task = two.next_task()
+            assert task == (f"__invoke:{group}", 2)
+            assert claim(api, old, "one") == 403
+            assert claim(api, task, "two") == 201
+
+
+def test_a_claimed_task_stays_until_its_lease_ends(
+    api: httpx.Client, poll_url: str, group: str
+) -> None:
+    with Listener(poll_url, group, "one") as one:
+        invoke(api, group, f"poll://any@{group}")
+        task = one.next_task()
+        assert claim(api, task, "one", ttl=300) == 201
+        assert claim(api, task, "two") == 403
+        assert one.next_task() == (f"__invoke:{group}", 2)
+
+
+def test_a_subscriber_who_was_away_is_told_when_it_is_back(
+    api: httpx.Client, poll_url: str, group: str
+) -> None:
+    promise = invoke(api, group, f"poll://any@{group}")
+    body = {"id": "me", "recv": f"poll://uni@{group}/me", "timeout": FAR}
+    api.post(f"/promises/subscribe/{promise['id']}", json=body)
+    promise = api.patch(f"/promises/{promise['id']}", json={"state": "RESOLVED"}).json()
+    with Listener(poll_url, group, "me") as me:
+        assert me.next() == {"type": "notify", "promise": promise}
+
+
+def test_a_second_stream_of_the_same_name_replaces_the_first(
+    api: httpx.Client, poll_url: str, group: str
+) -> None:
+    with Listener(poll_url, group, "one") as first, Listener(poll_url, group, "one") as second:
+        assert first.next() is None
+        invoke(api, group, f"poll://uni@{group}/one")
+        assert second.next_task() == (f"__invoke:{group}", 1)
