@@ -200,6 +200,17 @@ class Cluster:
         """Where the server's messages are."""
         return f"http://127.0.0.1:{self._poll_port}"
 
+    @property
+    def env(self) -> dict[str, str]:
+        """The environment in which the SDK finds the server, and Python this project."""
+        env = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
+        return env | {
+            "RESONATE_HOST": "http://127.0.0.1",
+            "RESONATE_PORT_STORE": str(self._port),
+            "RESONATE_PORT_MESSAGE_SOURCE": str(self._poll_port),
+            "PYTHONPATH": str(ROOT),
+        }
+
     def start_server(self) -> None:
         """Start the server, for the first time or again on the same ports and data.
 
@@ -266,16 +277,10 @@ class Cluster:
         return self._start("client", [sys.executable, script, str(n)])
 
     def _start(self, name: str, command: list[str]) -> Process:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
-        env["RESONATE_HOST"] = "http://127.0.0.1"
-        env["RESONATE_PORT_STORE"] = str(self._port)
-        env["RESONATE_PORT_MESSAGE_SOURCE"] = str(self._poll_port)
-        # The devserver is found as a module, whatever folder this process runs in.
-        env["PYTHONPATH"] = str(ROOT)
         process = Process(
             name,
             command,
-            env=env,
+            env=self.env,
             cwd=self._data,
             listener=self._listener,
             changed=self._changed,

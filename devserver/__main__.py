@@ -21,17 +21,18 @@ def main() -> int:
     """
     args = _parse_arguments()
     path = ":memory:" if args.memory else str(Path(args.db).absolute())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until `serve` takes over
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server takes over
     try:
         with (
             _bind(args.host, args.port) as api,
             _bind(args.host, args.poll_port) as poll,
             closing(open_database(path)) as db,
         ):
-            print(f"Resonate API on {_url(api)}, messages on {_url(poll)}")
-            print(f"Data in {'memory: gone when this stops' if args.memory else path}")
-            sys.stdout.flush()
-            serve(db, api, poll)
+            greeting = (
+                f"Resonate API on {_url(api)}, messages on {_url(poll)}\n"
+                f"Data in {'memory: gone when this stops' if args.memory else path}"
+            )
+            serve(db, api, poll, _url(api), lambda: print(greeting, flush=True))
     except KeyboardInterrupt:
         pass
     except (DatabaseError, _PortError) as e:

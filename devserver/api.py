@@ -1,4 +1,4 @@
-"""The API port: promises, callbacks and tasks over HTTP."""
+"""The API port: promises, callbacks, tasks and schedules over HTTP."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import logging
 import sqlite3
 from typing import TYPE_CHECKING, Any, cast
 
-from msgspec import DecodeError
 from msgspec.json import Decoder, Encoder
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
@@ -17,16 +16,24 @@ from devserver.errors import Code, ProtocolError
 from devserver.models import (
     ClaimTask,
     CompletePromise,
-    CompleteTask,
     CreateCallback,
     CreatePromise,
     CreatePromiseAndTask,
+    CreateSchedule,
     CreateSubscription,
     Heartbeat,
     Promise,
+    TaskRef,
 )
-from devserver.store import promises, tasks
-from devserver.store.promises import Caller
+from devserver.requests import (
+    cursor_of,
+    process_of_path,
+    read_body,
+    read_caller,
+    read_search,
+    task_of_path,
+)
+from devserver.store import promises, schedules, tasks
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -44,52 +51,70 @@ COMPLETE_PROMISE = Decoder(CompletePromise)
 CREATE_CALLBACK = Decoder(CreateCallback)
 CREATE_SUBSCRIPTION = Decoder(CreateSubscription)
 CLAIM_TASK = Decoder(ClaimTask)
-COMPLETE_TASK = Decoder(CompleteTask)
+TASK_REF = Decoder(TaskRef)
 HEARTBEAT = Decoder(Heartbeat)
+CREATE_SCHEDULE = Decoder(CreateSchedule)
 
-# Which spellings of a boolean the protocol's header takes.
-_BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
-    ("0", "f", "F", "false", "FALSE", "False", ""), False
-)
+# The lease of a task that is claimed by its link.
+TTL_OF_LINKS_MS = 60_000
 
 
 class _IdConvertor(StringConvertor):
     """A promise's id in a path: any text, slashes and newlines too."""
 
-    regex = "(?s:.+)"
+    regex = "(?s:.*)"
 
 
 register_url_convertor("id", _IdConvertor())
 
 
-def api_app(engine: Engine, lifespan: Lifespan[Starlette]) -> Starlette:
+def api_app(engine: Engine, url: str, lifespan: Lifespan[Starlette]) -> Starlette:
     """Make the application of the API port.
 
     Args:
         engine: runs what the requests ask for.
+        url: where clients find this application, for the links in its answers.
         lifespan: what is to happen as the server starts and stops.
     """
-    api = _Api(engine)
-    return Starlette(
+    api = _Api(engine, url)
+    app = Starlette(
         routes=[
+            Route("/ping", api.ping, methods=["GET"]),
             Route("/promises", api.create_promise, methods=["POST"]),
+            Route("/promises", api.search_promises, methods=["GET"]),
             Route("/promises/task", api.create_promise_and_task, methods=["POST"]),
             Route("/promises/callback/{id:id}", api.create_callback, methods=["POST"]),
             Route("/promises/subscribe/{id:id}", api.create_subscription, methods=["POST"]),
             Route("/promises/{id:id}", api.get_promise, methods=["GET"]),
             Route("/promises/{id:id}", api.complete_promise, methods=["PATCH"]),
             Route("/tasks/claim", api.claim_task, methods=["POST"]),
+            Route("/tasks/claim/{id}/{counter}", api.claim_task, methods=["GET"]),
             Route("/tasks/complete", api.complete_task, methods=["POST"]),
+            Route("/tasks/complete/{id}/{counter}", api.complete_task, methods=["GET"]),
+            Route("/tasks/drop", api.drop_task, methods=["POST"]),
+            Route("/tasks/drop/{id}/{counter}", api.drop_task, methods=["GET"]),
             Route("/tasks/heartbeat", api.heartbeat, methods=["POST"]),
+            Route("/tasks/heartbeat/{id}/{counter}", api.heartbeat, methods=["GET"]),
+            Route("/schedules", api.create_schedule, methods=["POST"]),
+            Route("/schedules", api.search_schedules, methods=["GET"]),
+            Route("/schedules/{id:id}", api.get_schedule, methods=["GET"]),
+            Route("/schedules/{id:id}", api.delete_schedule, methods=["DELETE"]),
         ],
         exception_handlers={ProtocolError: _refused, sqlite3.Error: _store_failed},
         lifespan=lifespan,
     )
+    # `/promises/` asks for the promise whose id is empty.
+    app.router.redirect_slashes = False
+    return app
 
 
 class _Api:
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, url: str) -> None:
         self._engine = engine
+        self._url = url
+
+    async def ping(self, _: Request) -> Response:
+        return _answer(200, {"status": "ok"})
 
     async def get_promise(self, request: Request) -> Response:
         promise_id = request.path_params["id"]
@@ -97,16 +122,16 @@ class _Api:
         return _answer(200, promise)
 
     async def create_promise(self, request: Request) -> Response:
-        body = await _body(request, CREATE_PROMISE)
-        caller = _caller(request)
+        body = await read_body(request, CREATE_PROMISE)
+        caller = read_caller(request)
         created, promise = await self._engine.run(
             lambda db, now: promises.create(db, body, caller, now)
         )
         return _answer(201 if created else 200, promise)
 
     async def create_promise_and_task(self, request: Request) -> Response:
-        body = await _body(request, CREATE_PROMISE_AND_TASK)
-        caller = _caller(request)
+        body = await read_body(request, CREATE_PROMISE_AND_TASK)
+        caller = read_caller(request)
         created, promise, task = await self._engine.run(
             lambda db, now: promises.create_with_task(db, body, caller, now)
         )
@@ -114,8 +139,8 @@ class _Api:
 
     async def complete_promise(self, request: Request) -> Response:
         promise_id = request.path_params["id"]
-        body = await _body(request, COMPLETE_PROMISE)
-        caller = _caller(request)
+        body = await read_body(request, COMPLETE_PROMISE)
+        caller = read_caller(request)
         completed, promise = await self._engine.run(
             lambda db, now: promises.complete(db, promise_id, body, caller, now)
         )
@@ -123,26 +148,43 @@ class _Api:
 
     async def create_callback(self, request: Request) -> Response:
         promise_id = request.path_params["id"]
-        body = await _body(request, CREATE_CALLBACK)
+        body = await read_body(request, CREATE_CALLBACK)
+        caller = read_caller(request)
         callback, promise = await self._engine.run(
-            lambda db, now: promises.create_callback(db, promise_id, body, now)
+            lambda db, now: promises.create_callback(db, promise_id, body, caller, now)
         )
         return _answer(201 if callback else 200, {"callback": callback, "promise": promise})
 
     async def create_subscription(self, request: Request) -> Response:
         promise_id = request.path_params["id"]
-        body = await _body(request, CREATE_SUBSCRIPTION)
+        body = await read_body(request, CREATE_SUBSCRIPTION)
+        caller = read_caller(request)
         callback, promise = await self._engine.run(
-            lambda db, now: promises.create_subscription(db, promise_id, body, now)
+            lambda db, now: promises.create_subscription(db, promise_id, body, caller, now)
         )
         return _answer(201 if callback else 200, {"callback": callback, "promise": promise})
 
+    async def search_promises(self, request: Request) -> Response:
+        query = read_search(request)
+        found = await self._engine.run(lambda db, now: promises.search(db, query, now))
+        cursor = cursor_of(query, [place for place, _ in found])
+        return _answer(200, {"promises": [promise for _, promise in found], "cursor": cursor})
+
     async def claim_task(self, request: Request) -> Response:
-        body = await _body(request, CLAIM_TASK)
+        if request.method == "GET":
+            task = task_of_path(request)
+            body = ClaimTask(
+                id=task.id,
+                counter=task.counter,
+                process_id=process_of_path(task),
+                ttl=TTL_OF_LINKS_MS,
+            )
+        else:
+            body = await read_body(request, CLAIM_TASK)
         claim = await self._engine.run(lambda db, now: tasks.claim(db, body, now))
 
         def entry(promise_id: str, promise: Promise | None) -> dict[str, Any]:
-            href = f"{request.base_url}promises/{promise_id}"
+            href = f"{self._url}/promises/{promise_id}"
             return {"id": promise_id, "href": href, "data": promise}
 
         about = {"root": entry(claim.root_id, claim.root)}
@@ -151,28 +193,51 @@ class _Api:
         return _answer(201, {"type": claim.type, "promises": about})
 
     async def complete_task(self, request: Request) -> Response:
-        body = await _body(request, COMPLETE_TASK)
+        body = await self._task_ref(request)
         completed, task = await self._engine.run(lambda db, now: tasks.complete(db, body, now))
         return _answer(201 if completed else 200, task)
 
+    async def drop_task(self, request: Request) -> Response:
+        body = await self._task_ref(request)
+        dropped = await self._engine.run(lambda db, _: tasks.drop(db, body))
+        return Response(status_code=201 if dropped else 200)
+
     async def heartbeat(self, request: Request) -> Response:
-        body = await _body(request, HEARTBEAT)
-        affected = await self._engine.run(lambda db, now: tasks.heartbeat(db, body.process_id, now))
+        if request.method == "GET":
+            process_id = process_of_path(task_of_path(request))
+        else:
+            process_id = (await read_body(request, HEARTBEAT)).process_id
+        affected = await self._engine.run(lambda db, now: tasks.heartbeat(db, process_id, now))
         return _answer(200, {"tasksAffected": affected})
 
+    async def _task_ref(self, request: Request) -> TaskRef:
+        return (
+            task_of_path(request) if request.method == "GET" else await read_body(request, TASK_REF)
+        )
 
-async def _body[T](request: Request, shape: Decoder[T]) -> T:
-    try:
-        return shape.decode(await request.body())
-    except (DecodeError, UnicodeDecodeError) as e:
-        raise ProtocolError(Code.INVALID, str(e)) from e
+    async def create_schedule(self, request: Request) -> Response:
+        body = await read_body(request, CREATE_SCHEDULE)
+        caller = read_caller(request)
+        created, schedule = await self._engine.run(
+            lambda db, now: schedules.create(db, body, caller, now)
+        )
+        return _answer(201 if created else 200, schedule)
 
+    async def search_schedules(self, request: Request) -> Response:
+        query = read_search(request)
+        found = await self._engine.run(lambda db, _: schedules.search(db, query))
+        cursor = cursor_of(query, [place for place, _ in found])
+        return _answer(200, {"schedules": [schedule for _, schedule in found], "cursor": cursor})
 
-def _caller(request: Request) -> Caller:
-    strict = _BOOLEANS.get(request.headers.get("strict", ""))
-    if strict is None:
-        raise ProtocolError(Code.INVALID, "The header strict must be true or false.")
-    return Caller(request.headers.get("idempotency-key"), strict)
+    async def get_schedule(self, request: Request) -> Response:
+        schedule_id = request.path_params["id"]
+        schedule = await self._engine.run(lambda db, _: schedules.get(db, schedule_id))
+        return _answer(200, schedule)
+
+    async def delete_schedule(self, request: Request) -> Response:
+        schedule_id = request.path_params["id"]
+        await self._engine.run(lambda db, _: schedules.delete(db, schedule_id))
+        return Response(status_code=204)
 
 
 def _answer(status: int, content: object) -> Response:
@@ -180,8 +245,9 @@ def _answer(status: int, content: object) -> Response:
 
 
 def _error(error: ProtocolError) -> Response:
-    details = [{"message": error.detail}] if error.detail else []
-    content = {"code": error.code, "message": str(error), "details": details}
+    domain = "server" if error.code == Code.INTERNAL else "request"
+    detail = {"message": error.detail or str(error), "domain": domain}
+    content = {"code": error.code, "message": str(error), "details": [detail]}
     return _answer(error.code.status, {"error": content})
 
 

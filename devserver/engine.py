@@ -71,9 +71,17 @@ class Engine:
         if self._timer is not None:
             self._timer.cancel()
 
-    def connected(self) -> None:
-        """Say that somebody new listens, so that tasks without a receiver may go out."""
-        self._run_until_done(tasks.wake_parked)
+    def connected(self, process_id: str) -> None:
+        """Say that a process listens from now on, so that messages may go to it.
+
+        What an earlier stream of its carried, and it has not claimed, it has not got.
+        """
+
+        def welcome(db: sqlite3.Connection, now: int) -> None:
+            tasks.take_back_unclaimed(db, process_id)
+            tasks.wake_parked(db, now)
+
+        self._run_until_done(welcome)
 
     def disconnected(self, process_id: str) -> None:
         """Say that a process is gone, so that messages it has not claimed go to others."""

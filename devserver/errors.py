@@ -9,6 +9,7 @@ class Code(IntEnum):
     """An error as the protocol numbers it; its first three digits are the HTTP status."""
 
     INVALID = 40000
+    UNAUTHORIZED = 40100
     PROMISE_RESOLVED = 40301
     PROMISE_REJECTED = 40302
     PROMISE_CANCELED = 40303
@@ -18,8 +19,11 @@ class Code(IntEnum):
     TASK_COUNTER = 40308
     TASK_STATE = 40309
     PROMISE_NOT_FOUND = 40400
+    SCHEDULE_NOT_FOUND = 40401
     TASK_NOT_FOUND = 40403
     PROMISE_EXISTS = 40900
+    SCHEDULE_EXISTS = 40901
+    TASK_PRECONDITION = 41200
     INTERNAL = 50000
 
     @property
@@ -30,6 +34,7 @@ class Code(IntEnum):
 
 MESSAGES = {
     Code.INVALID: "The request is not valid",
+    Code.UNAUTHORIZED: "A user name and a password are needed",
     Code.PROMISE_RESOLVED: "The promise is already resolved",
     Code.PROMISE_REJECTED: "The promise is already rejected",
     Code.PROMISE_CANCELED: "The promise is already canceled",
@@ -39,8 +44,11 @@ MESSAGES = {
     Code.TASK_COUNTER: "The task has another counter",
     Code.TASK_STATE: "The task is not claimed",
     Code.PROMISE_NOT_FOUND: "There is no such promise",
+    Code.SCHEDULE_NOT_FOUND: "There is no such schedule",
     Code.TASK_NOT_FOUND: "There is no such task",
     Code.PROMISE_EXISTS: "The promise exists already",
+    Code.SCHEDULE_EXISTS: "The schedule exists already",
+    Code.TASK_PRECONDITION: "The task that this was for is no longer the caller's",
     Code.INTERNAL: "The server failed to answer",
 }
 

@@ -7,7 +7,7 @@ base64, which msgspec does for `bytes`. Times are milliseconds since the epoch.
 from __future__ import annotations
 
 from enum import StrEnum
-from typing import Annotated, Literal
+from typing import Annotated
 
 import msgspec
 
@@ -81,6 +81,23 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     completed_on: int | None = None
 
 
+class Schedule(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
+    """A promise that is created again and again."""
+
+    id: str
+    cron: str
+    tags: dict[str, str]
+    promise_id: str
+    promise_timeout: int
+    promise_param: Value
+    next_run_time: int
+    created_on: int
+    description: str = msgspec.field(default="", name="desc")
+    promise_tags: dict[str, str] = {}
+    last_run_time: int | None = None
+    idempotency_key: str | None = None
+
+
 # Requests
 
 
@@ -108,10 +125,19 @@ class CreatePromiseAndTask(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CompletePromise(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of `PATCH /promises/{id}`."""
+    """The body of `PATCH /promises/{id}`; `state` is RESOLVED, REJECTED or REJECTED_CANCELED."""
 
-    state: Literal["RESOLVED", "REJECTED", "REJECTED_CANCELED"]
+    state: str
     value: Value = Value()
+
+    def __post_init__(self) -> None:
+        if self.completed_state not in {"RESOLVED", "REJECTED", "REJECTED_CANCELED"}:
+            raise ValueError("state must be RESOLVED, REJECTED or REJECTED_CANCELED")
+
+    @property
+    def completed_state(self) -> str:
+        """The state, which may be written in lower case."""
+        return self.state.upper()
 
 
 class CreateCallback(msgspec.Struct, frozen=True, rename="camel"):
@@ -130,23 +156,60 @@ class CreateSubscription(msgspec.Struct, frozen=True, rename="camel"):
     timeout: Int64 = 0
 
 
-class ClaimTask(msgspec.Struct, frozen=True, rename="camel"):
+class TaskRef(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of `POST /tasks/complete` and `POST /tasks/drop`."""
+
+    id: Name
+    counter: Int64
+
+    def __post_init__(self) -> None:
+        if self.counter == 0:
+            raise ValueError("counter must not be 0")
+
+
+class ClaimTask(TaskRef, frozen=True, rename="camel", kw_only=True):
     """The body of `POST /tasks/claim`; `ttl` is the lease in ms."""
 
-    id: Name
-    counter: Int64
     process_id: Name
     ttl: Ttl = 0
-
-
-class CompleteTask(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of `POST /tasks/complete`."""
-
-    id: Name
-    counter: Int64
 
 
 class Heartbeat(msgspec.Struct, frozen=True, rename="camel"):
     """The body of `POST /tasks/heartbeat`."""
 
     process_id: Name
+
+
+class Search(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
+    """What to search for, and where to go on: a cursor is one of these.
+
+    Args:
+        id: a pattern in which `*` stands for any text.
+        tags: each of these has to be there.
+        limit: how many results at most.
+        states: the states of promises; for schedules empty.
+        before: the place in the order of creation to go down from.
+    """
+
+    id: Name
+    tags: dict[str, str]
+    limit: Annotated[int, msgspec.Meta(ge=1, le=100)]
+    states: list[PromiseState]
+    before: Int64 = 2**63 - 1
+
+
+class CreateSchedule(msgspec.Struct, frozen=True, rename="camel"):
+    """The body of `POST /schedules`.
+
+    `promise_id` is a template: `{{.id}}` and `{{.timestamp}}` stand for the schedule's id and
+    the time of the run; `promise_timeout` counts from that time.
+    """
+
+    id: Name
+    cron: Name
+    promise_id: Name
+    description: str = msgspec.field(default="", name="desc")
+    tags: dict[str, str] = {}
+    promise_timeout: Int64 = 0
+    promise_param: Value = Value()
+    promise_tags: dict[str, str] = {}

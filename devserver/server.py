@@ -16,7 +16,7 @@ from devserver.stream import stream_app
 if TYPE_CHECKING:
     import socket
     import sqlite3
-    from collections.abc import AsyncIterator, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator
 
     from starlette.applications import Starlette
     from starlette.types import Receive, Scope, Send
@@ -26,13 +26,21 @@ if TYPE_CHECKING:
 BACKLOG = 2048
 
 
-def serve(db: sqlite3.Connection, api_socket: socket.socket, poll_socket: socket.socket) -> None:
+def serve(
+    db: sqlite3.Connection,
+    api_socket: socket.socket,
+    poll_socket: socket.socket,
+    url: str,
+    started: Callable[[], None],
+) -> None:
     """Serve until SIGINT or SIGTERM.
 
     Args:
         db: the database.
         api_socket: bound to the port of the API.
         poll_socket: bound to the port of the messages.
+        url: where the API is, for the links in answers and messages.
+        started: called once it serves, and would stop cleanly.
     """
     connections = Connections()
     engine = Engine(db, connections)
@@ -40,11 +48,12 @@ def serve(db: sqlite3.Connection, api_socket: socket.socket, poll_socket: socket
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
         engine.start()
+        started()
         yield
         engine.stop()
 
-    api = api_app(engine, lifespan)
-    stream = stream_app(engine, connections)
+    api = api_app(engine, url, lifespan)
+    stream = stream_app(engine, connections, url)
     poll_port = poll_socket.getsockname()[1]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
+from msgspec.json import Encoder
 from starlette.applications import Starlette
 from starlette.responses import StreamingResponse
 from starlette.routing import Route
@@ -19,24 +19,26 @@ if TYPE_CHECKING:
 
     from devserver.connections import Connections
     from devserver.engine import Engine
+    from devserver.store.tasks import Message
 
-_encode = msgspec.json.Encoder().encode
+_encode = Encoder().encode
 
 
-def stream_app(engine: Engine, connections: Connections) -> Starlette:
+def stream_app(engine: Engine, connections: Connections, url: str) -> Starlette:
     """Make the application of the message port.
 
     Args:
         engine: is told who comes and goes.
         connections: where the open streams are kept.
+        url: where the API is, for the links in the messages.
     """
 
     async def events(connection: Connection) -> AsyncIterator[bytes]:
         connections.add(connection)
-        engine.connected()
+        engine.connected(connection.id)
         try:
             while message := await connection.next():
-                yield b"data: " + _encode(message) + b"\n\n"
+                yield b"data: " + _with_links(message, url) + b"\n\n"
         except (asyncio.CancelledError, GeneratorExit):
             # The other side has gone. (Where this side ends the stream, the process lives.)
             engine.disconnected(connection.id)
@@ -53,3 +55,18 @@ def stream_app(engine: Engine, connections: Connections) -> Starlette:
         )
 
     return Starlette(routes=[Route("/{group}/{id:path}", listen)])
+
+
+def _with_links(message: Message, url: str) -> bytes:
+    content: dict[str, Any] = {"type": message.type}
+    if message.head:
+        content["head"] = message.head
+    if message.task is None:
+        content["promise"] = message.promise
+    else:
+        task = f"{message.task.id}/{message.task.counter}"
+        content["task"] = message.task
+        content["href"] = {"base": url} | {
+            action: f"{url}/tasks/{action}/{task}" for action in ("claim", "complete", "heartbeat")
+        }
+    return _encode(content)

@@ -12,13 +12,13 @@ from devserver.errors import Code, ProtocolError
 from devserver.models import (
     ClaimTask,
     CompletePromise,
-    CompleteTask,
     CreateCallback,
     CreatePromise,
     CreatePromiseAndTask,
     CreateSubscription,
     Promise,
     TaskClaimer,
+    TaskRef,
     Value,
 )
 from devserver.store import deadlines, promises, tasks
@@ -74,7 +74,9 @@ def resolve(
 
 
 def wait_for(db: sqlite3.Connection, root: str, leaf: str) -> bool:
-    callback, _ = promises.create_callback(db, leaf, CreateCallback(root, WORKER, LATER), NOW)
+    callback, _ = promises.create_callback(
+        db, leaf, CreateCallback(root, WORKER, LATER), ANYBODY, NOW
+    )
     return callback is not None
 
 
@@ -87,7 +89,8 @@ def _counter(delivery: Delivery[Listener]) -> int:
 
 
 def claim(db: sqlite3.Connection, task_id: str, counter: int = 1, now: int = NOW) -> tasks.Claim:
-    return tasks.claim(db, ClaimTask(task_id, counter, "one", 10_000), now)
+    request = ClaimTask(id=task_id, counter=counter, process_id="one", ttl=10_000)
+    return tasks.claim(db, request, now)
 
 
 def refusal(error: pytest.ExceptionInfo[ProtocolError]) -> Code:
@@ -193,7 +196,7 @@ def test_a_promise_cannot_wait_for_itself(db: sqlite3.Connection) -> None:
 def test_a_subscriber_is_told_of_the_completion_once(db: sqlite3.Connection) -> None:
     create(db, "p")
     request = CreateSubscription("client", msgspec.Raw(b'"poll://uni@clients/client"'), LATER)
-    callback, _ = promises.create_subscription(db, "p", request, NOW)
+    callback, _ = promises.create_subscription(db, "p", request, ANYBODY, NOW)
     assert callback is not None
     assert callback.id == "__notify:p:client"
     _, promise = resolve(db, "p")
@@ -243,14 +246,14 @@ def test_a_task_is_claimed_by_one(db: sqlite3.Connection) -> None:
 def test_a_task_is_completed_by_its_claimer(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE)
     with pytest.raises(ProtocolError) as error:
-        tasks.complete(db, CompleteTask("__invoke:p", 1), NOW)
+        tasks.complete(db, TaskRef("__invoke:p", 1), NOW)
     assert refusal(error) == Code.TASK_STATE
     claim(db, "__invoke:p")
     with pytest.raises(ProtocolError) as error:
-        tasks.complete(db, CompleteTask("__invoke:p", 2), NOW)
+        tasks.complete(db, TaskRef("__invoke:p", 2), NOW)
     assert refusal(error) == Code.TASK_COUNTER
-    assert tasks.complete(db, CompleteTask("__invoke:p", 1), NOW)[0]
-    assert not tasks.complete(db, CompleteTask("__invoke:p", 1), NOW)[0]
+    assert tasks.complete(db, TaskRef("__invoke:p", 1), NOW)[0]
+    assert not tasks.complete(db, TaskRef("__invoke:p", 1), NOW)[0]
     with pytest.raises(ProtocolError) as error:
         claim(db, "__invoke:p")
     assert refusal(error) == Code.TASK_COMPLETED
@@ -267,11 +270,11 @@ def test_one_task_of_a_root_is_out_at_a_time(db: sqlite3.Connection) -> None:
     resolve(db, "b")
     resolve(db, "a")
     assert send(db) == []
-    tasks.complete(db, CompleteTask("__invoke:root", 1), NOW)
+    tasks.complete(db, TaskRef("__invoke:root", 1), NOW)
     assert send(db) == [("__resume:root:b", 1)]
     claim(db, "__resume:root:b")
     assert send(db) == []
-    tasks.complete(db, CompleteTask("__resume:root:b", 1), NOW)
+    tasks.complete(db, TaskRef("__resume:root:b", 1), NOW)
     assert send(db) == [("__resume:root:a", 1)]
 
 
@@ -301,7 +304,7 @@ def test_a_lease_runs_out_unless_it_is_renewed(db: sqlite3.Connection) -> None:
     deadlines.expire(db, NOW + 19_000)
     assert send(db, NOW + 19_000) == [("__invoke:p", 2)]
     with pytest.raises(ProtocolError) as error:
-        tasks.complete(db, CompleteTask("__invoke:p", 1), NOW + 19_000)
+        tasks.complete(db, TaskRef("__invoke:p", 1), NOW + 19_000)
     assert refusal(error) == Code.TASK_STATE
 
 
@@ -359,7 +362,7 @@ def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) 
     tasks.recover(db, restart)
     deadlines.expire(db, restart)
     assert send(db, restart) == []
-    assert tasks.complete(db, CompleteTask("__invoke:claimed", 1), restart)[0]
+    assert tasks.complete(db, TaskRef("__invoke:claimed", 1), restart)[0]
     back = restart + tasks.TIME_TO_RETURN_MS
     deadlines.expire(db, back)
     assert send(db, back) == [("__invoke:sent", 2)]

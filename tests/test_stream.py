@@ -39,6 +39,7 @@ def claim(api: httpx.Client, task: tuple[str, int], process: str, ttl: int = 60_
 def test_an_invocation_says_what_to_claim(api: httpx.Client, poll_url: str, group: str) -> None:
     with Listener(poll_url, group, "one") as one:
         promise = invoke(api, group, f"poll://any@{group}")
+        base = str(api.base_url)
         assert one.next() == {
             "type": "invoke",
             "task": {
@@ -47,6 +48,12 @@ def test_an_invocation_says_what_to_claim(api: httpx.Client, poll_url: str, grou
                 "timeout": FAR,
                 "rootPromiseId": group,
                 "createdOn": promise["createdOn"],
+            },
+            "href": {
+                "base": base,
+                "claim": f"{base}/tasks/claim/__invoke:{group}/1",
+                "complete": f"{base}/tasks/complete/__invoke:{group}/1",
+                "heartbeat": f"{base}/tasks/heartbeat/__invoke:{group}/1",
             },
         }
 

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from devserver.store import promises, tasks
+from devserver.store import promises, schedules, tasks
 
 if TYPE_CHECKING:
     import sqlite3
 
 
 def expire(db: sqlite3.Connection, now: int) -> None:
-    """Time out the promises whose time has come, and end the leases that have run out."""
+    """Time out promises, end leases, and run schedules, whichever have come to their time."""
     promises.time_out(db, now)
     tasks.take_back_expired(db, now)
+    schedules.run_due(db, now)
 
 
 def next_due(db: sqlite3.Connection, now: int) -> int | None:
@@ -28,7 +29,9 @@ def next_due(db: sqlite3.Connection, now: int) -> int | None:
                UNION ALL
                SELECT MIN(expires_at) FROM tasks WHERE state IN ('ENQUEUED', 'CLAIMED')
                UNION ALL
-               SELECT MIN(expires_at) FROM tasks WHERE state = 'INIT' AND expires_at > ?)""",
+               SELECT MIN(expires_at) FROM tasks WHERE state = 'INIT' AND expires_at > ?
+               UNION ALL
+               SELECT MIN(next_run_time) FROM schedules)""",
         (now,),
     ).fetchone()
     return None if due is None else int(due)

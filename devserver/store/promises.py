@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
 from msgspec.json import Encoder
@@ -10,10 +11,17 @@ from msgspec.structs import replace
 from devserver.errors import Code, ProtocolError
 from devserver.models import Callback, Promise, PromiseState, Value
 from devserver.store import tasks
-from devserver.store.rows import PROMISE_COLUMNS, find_promise, to_promise
+from devserver.store.rows import (
+    PROMISE_COLUMNS,
+    SEARCH,
+    find_promise,
+    search_parameters,
+    to_promise,
+)
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Mapping
 
     from devserver.models import (
         CompletePromise,
@@ -21,8 +29,10 @@ if TYPE_CHECKING:
         CreatePromise,
         CreatePromiseAndTask,
         CreateSubscription,
+        Search,
         Task,
         TaskClaimer,
+        TaskRef,
     )
     from devserver.store.rows import MessageType
 
@@ -37,15 +47,19 @@ _encode = Encoder().encode
 
 
 class Caller(NamedTuple):
-    """How a request wants repetitions of itself to be treated.
+    """What a request says in its headers.
 
     Args:
         idempotency_key: a request with the same key as the first one is the same request.
         strict: a repetition succeeds only where the state is the one that it asks for.
+        fence: the request counts only while this task is claimed with this counter.
+        head: the tracing headers of the request, for the message that it leads to.
     """
 
     idempotency_key: str | None = None
     strict: bool = False
+    fence: TaskRef | None = None
+    head: Mapping[str, str] = MappingProxyType({})
 
     def repeats(self, key: str | None) -> bool:
         """Tell whether a request that was made with this key was the same one."""
@@ -61,6 +75,11 @@ def get(db: sqlite3.Connection, promise_id: str, now: int) -> Promise:
     return _time_out_if_due(db, _find(db, promise_id), now)
 
 
+def exists(db: sqlite3.Connection, promise_id: str) -> bool:
+    """Tell whether there is a promise with that id."""
+    return find_promise(db, promise_id) is not None
+
+
 def create(
     db: sqlite3.Connection, request: CreatePromise, caller: Caller, now: int
 ) -> tuple[bool, Promise]:
@@ -70,8 +89,9 @@ def create(
         Whether it is new, and the promise.
 
     Raises:
-        ProtocolError: there is another promise with that id.
+        ProtocolError: there is another promise with that id, or the fence is down.
     """
+    tasks.check_fence(db, caller.fence)
     created, promise, _ = _create(db, request, caller, None, now)
     return created, promise
 
@@ -99,9 +119,11 @@ def complete(
         Whether this request completed it, and the promise.
 
     Raises:
-        ProtocolError: there is no such promise, or it was completed in another way.
+        ProtocolError: there is no such promise, it was completed in another way, or the
+            fence is down.
     """
-    state = PromiseState(request.state)
+    tasks.check_fence(db, caller.fence)
+    state = PromiseState(request.completed_state)
     found = _find(db, promise_id)
     if found.state == PromiseState.PENDING and now < found.timeout:
         settled = replace(
@@ -127,7 +149,7 @@ def complete(
 
 
 def create_callback(
-    db: sqlite3.Connection, promise_id: str, request: CreateCallback, now: int
+    db: sqlite3.Connection, promise_id: str, request: CreateCallback, caller: Caller, now: int
 ) -> tuple[Callback | None, Promise]:
     """Ask that the function of another promise be resumed when this one is complete.
 
@@ -135,17 +157,18 @@ def create_callback(
         The callback where it is new and the promise pending, and the promise.
 
     Raises:
-        ProtocolError: there is no such promise, or it waits for itself.
+        ProtocolError: there is no such promise, it waits for itself, or the fence is down.
     """
+    tasks.check_fence(db, caller.fence)
     root = request.root_promise_id
     if root == promise_id:
         raise ProtocolError(Code.INVALID, "A promise cannot wait for itself.")
     callback = Callback(f"__resume:{root}:{promise_id}", promise_id, root, request.timeout, now)
-    return _create_callback(db, callback, "resume", bytes(request.recv))
+    return _create_callback(db, callback, "resume", bytes(request.recv), caller)
 
 
 def create_subscription(
-    db: sqlite3.Connection, promise_id: str, request: CreateSubscription, now: int
+    db: sqlite3.Connection, promise_id: str, request: CreateSubscription, caller: Caller, now: int
 ) -> tuple[Callback | None, Promise]:
     """Ask that an address be told when a promise is complete.
 
@@ -158,7 +181,23 @@ def create_subscription(
     callback = Callback(
         f"__notify:{promise_id}:{request.id}", promise_id, promise_id, request.timeout, now
     )
-    return _create_callback(db, callback, "notify", bytes(request.recv))
+    return _create_callback(db, callback, "notify", bytes(request.recv), caller)
+
+
+def search(db: sqlite3.Connection, query: Search, now: int) -> list[tuple[int, Promise]]:
+    """Find promises, the newest first.
+
+    Returns:
+        At most as many as the query's limit, each with its place in the order of creation.
+    """
+    time_out(db, now)
+    rows = db.execute(
+        f"""SELECT sort_id, {PROMISE_COLUMNS} FROM promises
+            WHERE {SEARCH} AND state IN (SELECT value FROM json_each(:states))
+            ORDER BY sort_id DESC LIMIT :limit""",
+        search_parameters(query) | {"states": _encode(query.states)},
+    ).fetchall()
+    return [(sort_id, to_promise(row)) for sort_id, *row in rows]
 
 
 def time_out(db: sqlite3.Connection, now: int) -> None:
@@ -217,7 +256,7 @@ def _create(
         tags=request.tags,
         created_on=now,
     )
-    return True, promise, tasks.create_invoke(db, promise, claimer, now)
+    return True, promise, tasks.create_invoke(db, promise, claimer, caller.head, now)
 
 
 def _time_out_if_due(db: sqlite3.Connection, promise: Promise, now: int) -> Promise:
@@ -251,20 +290,25 @@ def _settle(db: sqlite3.Connection, settled: Promise, now: int) -> None:
 
 
 def _create_callback(
-    db: sqlite3.Connection, callback: Callback, message_type: MessageType, recv: bytes
+    db: sqlite3.Connection,
+    callback: Callback,
+    message_type: MessageType,
+    recv: bytes,
+    caller: Caller,
 ) -> tuple[Callback | None, Promise]:
     promise = _find(db, callback.promise_id)
     if promise.state != PromiseState.PENDING:
         return None, promise
     created = db.execute(
-        """INSERT INTO callbacks (id, promise_id, root_promise_id, type, recv, timeout,
+        """INSERT INTO callbacks (id, promise_id, root_promise_id, type, head, recv, timeout,
                                   created_on)
-           VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING""",
+           VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING""",
         (
             callback.id,
             callback.promise_id,
             callback.root_promise_id,
             message_type,
+            _encode(dict(caller.head)).decode(),
             recv.decode(),
             callback.timeout,
             callback.created_on,

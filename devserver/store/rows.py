@@ -1,16 +1,19 @@
-"""Reading promises and tasks."""
+"""Reading rows."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
-from msgspec.json import Decoder
+from msgspec.json import Decoder, Encoder
 
 from devserver.errors import Code, ProtocolError
 from devserver.models import Promise, PromiseState, Task, TaskState, Value
 
 if TYPE_CHECKING:
     import sqlite3
+    from collections.abc import Sequence
+
+    from devserver.models import Search
 
 type MessageType = Literal["invoke", "resume", "notify"]
 
@@ -19,7 +22,13 @@ PROMISE_COLUMNS = """id, state, param_headers, param_data, value_headers, value_
 # In the order of the fields of `Task`.
 TASK_COLUMNS = "id, counter, timeout, root_promise_id, process_id, created_on, completed_on"
 
-_decode_strings = Decoder(dict[str, str]).decode
+# What a row of promises or schedules has to be like for a search.
+SEARCH = """sort_id < :before AND id LIKE :pattern AND NOT EXISTS (
+    SELECT 1 FROM json_each(:tags) AS wanted WHERE wanted.value IS NOT (
+        SELECT tag.value FROM json_each(tags) AS tag WHERE tag.key = wanted.key))"""
+
+decode_strings = Decoder(dict[str, str]).decode
+_encode = Encoder().encode
 
 
 class TaskRow(NamedTuple):
@@ -55,7 +64,7 @@ def find_task(db: sqlite3.Connection, task_id: str) -> TaskRow:
     return TaskRow(Task(*columns), TaskState(state), message_type, leaf_promise_id)
 
 
-def to_promise(row: tuple[Any, ...]) -> Promise:
+def to_promise(row: Sequence[Any]) -> Promise:
     """Make a promise of a row of `PROMISE_COLUMNS`."""
     (
         promise_id,
@@ -74,12 +83,22 @@ def to_promise(row: tuple[Any, ...]) -> Promise:
     return Promise(
         id=promise_id,
         state=PromiseState(state),
-        param=Value(_decode_strings(param_headers), param_data),
-        value=Value(_decode_strings(value_headers), value_data),
+        param=Value(decode_strings(param_headers), param_data),
+        value=Value(decode_strings(value_headers), value_data),
         timeout=timeout,
         idempotency_key_for_create=key_for_create,
         idempotency_key_for_complete=key_for_complete,
-        tags=_decode_strings(tags),
+        tags=decode_strings(tags),
         created_on=created_on,
         completed_on=completed_on,
     )
+
+
+def search_parameters(query: Search) -> dict[str, Any]:
+    """Give the parameters of `SEARCH`, and of the limit that goes with it."""
+    return {
+        "before": query.before,
+        "pattern": query.id.replace("*", "%"),
+        "tags": _encode(query.tags),
+        "limit": query.limit,
+    }

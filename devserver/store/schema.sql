@@ -24,6 +24,7 @@ CREATE TABLE IF NOT EXISTS callbacks (
     promise_id      TEXT NOT NULL,
     root_promise_id TEXT NOT NULL,
     type            TEXT NOT NULL,         -- resume or notify
+    head            TEXT NOT NULL,         -- JSON
     recv            TEXT NOT NULL,         -- JSON
     timeout         INTEGER NOT NULL,
     created_on      INTEGER NOT NULL
@@ -37,6 +38,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     type            TEXT NOT NULL,         -- invoke, resume or notify
     root_promise_id TEXT NOT NULL,
     leaf_promise_id TEXT NOT NULL,
+    head            TEXT NOT NULL,         -- JSON: the tracing headers of the request
     recv            TEXT NOT NULL,         -- JSON
     process_id      TEXT,                  -- whom it was sent to, then who claimed it
     counter         INTEGER NOT NULL DEFAULT 1,
@@ -56,3 +58,21 @@ CREATE INDEX IF NOT EXISTS tasks_open_of_root ON tasks (root_promise_id)
     WHERE state IN ('INIT', 'ENQUEUED', 'CLAIMED');
 CREATE INDEX IF NOT EXISTS tasks_of_process ON tasks (process_id)
     WHERE state IN ('ENQUEUED', 'CLAIMED');
+
+CREATE TABLE IF NOT EXISTS schedules (
+    sort_id         INTEGER PRIMARY KEY,
+    id              TEXT NOT NULL UNIQUE,
+    description     TEXT NOT NULL,
+    cron            TEXT NOT NULL,
+    tags            TEXT NOT NULL,         -- JSON
+    promise_id      TEXT NOT NULL,
+    promise_timeout INTEGER NOT NULL,      -- ms from the run on
+    promise_headers TEXT NOT NULL,         -- JSON
+    promise_data    BLOB NOT NULL,
+    promise_tags    TEXT NOT NULL,         -- JSON
+    last_run_time   INTEGER,
+    next_run_time   INTEGER NOT NULL,
+    idempotency_key TEXT,
+    created_on      INTEGER NOT NULL
+);
+CREATE INDEX IF NOT EXISTS schedules_due ON schedules (next_run_time);

@@ -5,27 +5,35 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
+from msgspec.json import Encoder
 from msgspec.structs import replace
 
 from devserver import address
 from devserver.errors import Code, ProtocolError
 from devserver.models import Promise, PromiseState, Task, TaskState
-from devserver.store.rows import TASK_COLUMNS, MessageType, find_promise, find_task
+from devserver.store.rows import TASK_COLUMNS, MessageType, decode_strings, find_promise, find_task
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from devserver.address import Address
-    from devserver.models import ClaimTask, CompleteTask, TaskClaimer
+    from devserver.models import ClaimTask, TaskClaimer, TaskRef
 
 # How long a message may lie with its receiver before somebody else gets it.
 TIME_TO_CLAIM_MS = 60_000
 # How long after a restart of the server its workers have to come back with what they have:
 # the SDK tries a call again after 1 s, and its stream after 5 s.
 TIME_TO_RETURN_MS = 10_000
-# Keeps sums of times within SQLite's integers.
-MAX_TTL_MS = 2**62
+# A lease lasts at least as long as the real server takes to notice that one has run out, and
+# at most so long that sums of times stay within SQLite's integers.
+MIN_TTL_MS, MAX_TTL_MS = 1_000, 2**62
+
+# A new counter, so that whoever had the task cannot act on it any more.
+TAKE_BACK = """UPDATE tasks
+    SET state = 'INIT', process_id = NULL, counter = counter + 1, expires_at = 0"""
+
+_encode = Encoder().encode
 
 
 class Claim(NamedTuple):
@@ -44,6 +52,7 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     type: MessageType
     task: Task | None = None
     promise: Promise | None = None
+    head: dict[str, str] = {}
 
 
 class Receiver(Protocol):
@@ -63,7 +72,11 @@ class Delivery[R](NamedTuple):
 
 
 def create_invoke(
-    db: sqlite3.Connection, promise: Promise, claimer: TaskClaimer | None, now: int
+    db: sqlite3.Connection,
+    promise: Promise,
+    claimer: TaskClaimer | None,
+    head: Mapping[str, str],
+    now: int,
 ) -> Task | None:
     """Create the task that invokes a new promise's function, where it has one.
 
@@ -71,13 +84,14 @@ def create_invoke(
         db: the database.
         promise: its tags say where the function is.
         claimer: who has the task from the start, or None where it is to be sent.
+        head: the tracing headers that the message is to carry.
         now: ms since the epoch.
     """
     recv = address.invoke_receiver(promise.tags)
     if recv is None:
         return None
     if claimer is not None:
-        ttl = min(claimer.ttl, MAX_TTL_MS)
+        ttl = _clamp(claimer.ttl)
         state, process_id, expires_at = TaskState.CLAIMED, claimer.process_id, now + ttl
     else:
         ttl = 0
@@ -91,14 +105,15 @@ def create_invoke(
         created_on=now,
     )
     db.execute(
-        """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, recv,
+        """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, head, recv,
                               process_id, ttl, expires_at, timeout, created_on)
-           VALUES (?, ?, 'invoke', ?, ?, ?, ?, ?, ?, ?, ?)""",
+           VALUES (?, ?, 'invoke', ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             task.id,
             state,
             promise.id,
             promise.id,
+            _encode(dict(head)).decode(),
             recv,
             process_id,
             ttl,
@@ -113,9 +128,9 @@ def create_invoke(
 def create_from_callbacks(db: sqlite3.Connection, promise_id: str, now: int) -> None:
     """Create a task for each one who waits for a promise: it is complete."""
     db.execute(
-        """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, recv,
+        """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, head, recv,
                               timeout, created_on)
-           SELECT id, 'INIT', type, root_promise_id, promise_id, recv, timeout, ?
+           SELECT id, 'INIT', type, root_promise_id, promise_id, head, recv, timeout, ?
            FROM callbacks WHERE promise_id = ? ORDER BY id""",
         (now, promise_id),
     )
@@ -143,7 +158,7 @@ def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
         raise ProtocolError(Code.TASK_COMPLETED)
     if task.counter != request.counter:
         raise ProtocolError(Code.TASK_COUNTER)
-    ttl = min(request.ttl, MAX_TTL_MS)
+    ttl = _clamp(request.ttl)
     db.execute(
         """UPDATE tasks SET state = 'CLAIMED', process_id = ?, ttl = ?, expires_at = ?
            WHERE id = ?""",
@@ -154,7 +169,7 @@ def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
     return Claim(message_type, task.root_promise_id, leaf_id, root, leaf)
 
 
-def complete(db: sqlite3.Connection, request: CompleteTask, now: int) -> tuple[bool, Task]:
+def complete(db: sqlite3.Connection, request: TaskRef, now: int) -> tuple[bool, Task]:
     """Give a task back: its function has finished, or waits for something else.
 
     Returns:
@@ -172,6 +187,40 @@ def complete(db: sqlite3.Connection, request: CompleteTask, now: int) -> tuple[b
         raise ProtocolError(Code.TASK_COUNTER)
     _finish(db, task.id, TaskState.COMPLETED, now)
     return True, replace(task, process_id=None, completed_on=now)
+
+
+def drop(db: sqlite3.Connection, request: TaskRef) -> bool:
+    """Give a claimed task back unfinished, so that it is sent again.
+
+    Returns:
+        Whether this request gave it back.
+
+    Raises:
+        ProtocolError: there is no such task, or the caller's claim is not valid.
+    """
+    task, state, _, _ = find_task(db, request.id)
+    if state != TaskState.CLAIMED:
+        return False
+    if task.counter != request.counter:
+        raise ProtocolError(Code.TASK_COUNTER)
+    db.execute(f"{TAKE_BACK} WHERE id = ?", (task.id,))
+    return True
+
+
+def check_fence(db: sqlite3.Connection, fence: TaskRef | None) -> None:
+    """Make sure that a caller still has the task on whose behalf it acts.
+
+    Raises:
+        ProtocolError: the task is not claimed, or was claimed again since.
+    """
+    if fence is None:
+        return
+    claimed = db.execute(
+        "SELECT 1 FROM tasks WHERE id = ? AND counter = ? AND state = 'CLAIMED'",
+        (fence.id, fence.counter),
+    ).fetchone()
+    if claimed is None:
+        raise ProtocolError(Code.TASK_PRECONDITION)
 
 
 def heartbeat(db: sqlite3.Connection, process_id: str, now: int) -> int:
@@ -201,7 +250,7 @@ def send_ready[R: Receiver](
         What is to be sent once this is committed.
     """
     ready = db.execute(
-        f"""SELECT {TASK_COLUMNS}, type, recv,
+        f"""SELECT {TASK_COLUMNS}, type, head, recv,
                    (SELECT state FROM promises WHERE promises.id = root_promise_id)
             FROM tasks AS task
             WHERE state = 'INIT' AND expires_at <= ? AND NOT EXISTS (
@@ -213,7 +262,7 @@ def send_ready[R: Receiver](
     ).fetchall()
     deliveries: list[Delivery[R]] = []
     roots: set[str] = set()
-    for *columns, message_type, recv, root_state in ready:
+    for *columns, message_type, head, recv, root_state in ready:
         task = Task(*columns)
         if task.root_promise_id in roots:
             continue
@@ -232,9 +281,10 @@ def send_ready[R: Receiver](
             )
             roots.add(task.root_promise_id)
             if message_type == "notify":
-                message = Message("notify", promise=find_promise(db, task.root_promise_id))
+                root = find_promise(db, task.root_promise_id)
+                message = Message("notify", promise=root, head=decode_strings(head))
             else:
-                message = Message(message_type, task=task)
+                message = Message(message_type, task=task, head=decode_strings(head))
             deliveries.append(Delivery(receiver, message, task.id))
     return deliveries
 
@@ -256,22 +306,12 @@ def wake_parked(db: sqlite3.Connection, now: int) -> None:
 
 def take_back_unclaimed(db: sqlite3.Connection, process_id: str) -> None:
     """Let others have the messages that went to a process which is gone."""
-    db.execute(
-        """UPDATE tasks SET state = 'INIT', process_id = NULL, counter = counter + 1,
-                            expires_at = 0
-           WHERE process_id = ? AND state = 'ENQUEUED'""",
-        (process_id,),
-    )
+    db.execute(f"{TAKE_BACK} WHERE process_id = ? AND state = 'ENQUEUED'", (process_id,))
 
 
 def take_back_expired(db: sqlite3.Connection, now: int) -> None:
     """Let others have the tasks whose lease, or time to be claimed, has run out."""
-    db.execute(
-        """UPDATE tasks SET state = 'INIT', process_id = NULL, counter = counter + 1,
-                            expires_at = 0
-           WHERE state IN ('ENQUEUED', 'CLAIMED') AND expires_at <= ?""",
-        (now,),
-    )
+    db.execute(f"{TAKE_BACK} WHERE state IN ('ENQUEUED', 'CLAIMED') AND expires_at <= ?", (now,))
 
 
 def recover(db: sqlite3.Connection, now: int) -> None:
@@ -293,6 +333,10 @@ def _finish(db: sqlite3.Connection, task_id: str, state: TaskState, completed_on
         "UPDATE tasks SET state = ?, process_id = NULL, completed_on = ? WHERE id = ?",
         (state, completed_on, task_id),
     )
+
+
+def _clamp(ttl: int) -> int:
+    return min(max(ttl, MIN_TTL_MS), MAX_TTL_MS)
 
 
 def _choose[R](choose: Callable[[Address], R | None], recv: str) -> R | None:

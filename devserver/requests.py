@@ -1,0 +1,128 @@
+"""What a request says: in its body, its headers, its path and its query."""
+
+from __future__ import annotations
+
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from typing import TYPE_CHECKING
+
+import msgspec
+from msgspec.json import Decoder, Encoder
+from msgspec.structs import replace
+
+from devserver.errors import Code, ProtocolError
+from devserver.models import PromiseState, Search, TaskRef
+from devserver.store.promises import Caller
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+# What a search may ask for by `state`.
+_STATES = {
+    "": list(PromiseState),
+    "pending": [PromiseState.PENDING],
+    "resolved": [PromiseState.RESOLVED],
+    "rejected": [PromiseState.REJECTED, PromiseState.CANCELED, PromiseState.TIMEDOUT],
+}
+
+# Which spellings of a boolean the protocol's header takes.
+_BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
+    ("0", "f", "F", "false", "FALSE", "False", ""), False
+)
+
+_decode_cursor = Decoder(Search).decode
+_encode = Encoder().encode
+
+
+async def read_body[T](request: Request, shape: Decoder[T]) -> T:
+    """Read the body.
+
+    Args:
+        request: the request.
+        shape: decodes the JSON and checks it.
+
+    Raises:
+        ProtocolError: it is not JSON of that shape.
+    """
+    try:
+        return shape.decode(await request.body())
+    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+        raise ProtocolError(Code.INVALID, str(e)) from e
+
+
+def read_caller(request: Request) -> Caller:
+    """Read the headers that say how the request is to be treated.
+
+    Raises:
+        ProtocolError: one of them has no meaning.
+    """
+    headers = request.headers
+    strict = _BOOLEANS.get(headers.get("strict", ""))
+    if strict is None:
+        raise ProtocolError(Code.INVALID, "The header strict must be true or false.")
+    fence = None
+    if task_id := headers.get("task-id"):
+        fence = TaskRef(task_id, _counter(headers.get("task-counter", "")))
+    head = {}
+    if "traceparent" in headers:
+        names = ("traceparent", "tracestate")
+        head = {name: headers[name] for name in names if headers.get(name)}
+    return Caller(headers.get("idempotency-key"), strict, fence, head)
+
+
+def task_of_path(request: Request) -> TaskRef:
+    """Read which task a link is about.
+
+    Raises:
+        ProtocolError: the counter is no number.
+    """
+    return TaskRef(request.path_params["id"], _counter(request.path_params["counter"]))
+
+
+def process_of_path(task: TaskRef) -> str:
+    """Name the process that claims by links, which has no name of its own."""
+    return f"{task.id}/{task.counter}"
+
+
+def _counter(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError as e:
+        raise ProtocolError(Code.INVALID, "The counter must be a number.") from e
+
+
+def read_search(request: Request) -> Search:
+    """Read what to search for: the query's parameters, or where its cursor goes on.
+
+    Raises:
+        ProtocolError: one of the parameters has no meaning.
+    """
+    parameters = request.query_params
+    try:
+        if cursor := parameters.get("cursor"):
+            return _decode_cursor(urlsafe_b64decode(cursor))
+        state = parameters.get("state", "").lower()
+        return msgspec.convert(
+            {
+                "id": parameters.get("id", ""),
+                "tags": {
+                    key[len("tags[") : -1]: value
+                    for key, value in parameters.multi_items()
+                    if key.startswith("tags[") and key.endswith("]")
+                },
+                "limit": int(parameters.get("limit", "0")) or 100,
+                "states": _STATES[state],
+            },
+            Search,
+        )
+    except KeyError as e:
+        detail = "The state must be one of pending, resolved and rejected."
+        raise ProtocolError(Code.INVALID, detail) from e
+    except (ValueError, msgspec.MsgspecError) as e:
+        raise ProtocolError(Code.INVALID, str(e)) from e
+
+
+def cursor_of(query: Search, places: list[int]) -> str | None:
+    """Say where a search goes on, which it does only where it has filled its limit."""
+    if len(places) < query.limit:
+        return None
+    return urlsafe_b64encode(_encode(replace(query, before=places[-1]))).decode()
