@@ -7,6 +7,8 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from devserver.models import Name  # noqa: TC001 - msgspec reads the annotations
+
 
 class Address(NamedTuple):
     """A group of connections, or one of them.
@@ -26,7 +28,7 @@ class Address(NamedTuple):
 class _Receiver(msgspec.Struct, forbid_unknown_fields=True):
     """An address spelled out, as a promise's tag and a callback may carry it."""
 
-    type: str
+    type: Name
     data: msgspec.Raw = msgspec.Raw(b"null")
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 from msgspec.json import Decoder, Encoder
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
+from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
@@ -100,7 +101,11 @@ def api_app(engine: Engine, url: str, lifespan: Lifespan[Starlette]) -> Starlett
             Route("/schedules/{id:id}", api.get_schedule, methods=["GET"]),
             Route("/schedules/{id:id}", api.delete_schedule, methods=["DELETE"]),
         ],
-        exception_handlers={ProtocolError: _refused, sqlite3.Error: _store_failed},
+        exception_handlers={
+            ProtocolError: _refused,
+            sqlite3.Error: _store_failed,
+            HTTPException: _no_route,
+        },
         lifespan=lifespan,
     )
     # `/promises/` asks for the promise whose id is empty.
@@ -253,6 +258,10 @@ def _error(error: ProtocolError) -> Response:
 
 async def _refused(_: Request, error: Exception) -> Response:
     return _error(cast("ProtocolError", error))
+
+
+async def _no_route(_: Request, __: Exception) -> Response:
+    return Response("404 page not found", 404)
 
 
 async def _store_failed(request: Request, error: Exception) -> Response:

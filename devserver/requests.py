@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.json import Decoder, Encoder
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 # What a search may ask for by `state`.
 _STATES = {
-    "": list(PromiseState),
     "pending": [PromiseState.PENDING],
     "resolved": [PromiseState.RESOLVED],
     "rejected": [PromiseState.REJECTED, PromiseState.CANCELED, PromiseState.TIMEDOUT],
@@ -43,10 +42,21 @@ async def read_body[T](request: Request, shape: Decoder[T]) -> T:
     Raises:
         ProtocolError: it is not JSON of that shape.
     """
+    body = await request.body()
     try:
-        return shape.decode(await request.body())
+        try:
+            return shape.decode(body)
+        except msgspec.ValidationError:
+            # It may still be right with its nulls left out, which mean the same.
+            return shape.decode(_encode(_without_nulls(msgspec.json.decode(body))))
     except (msgspec.DecodeError, UnicodeDecodeError) as e:
         raise ProtocolError(Code.INVALID, str(e)) from e
+
+
+def _without_nulls(value: Any) -> Any:
+    if not isinstance(value, dict):
+        return value
+    return {key: _without_nulls(item) for key, item in value.items() if item is not None}
 
 
 def read_caller(request: Request) -> Caller:
@@ -100,7 +110,7 @@ def read_search(request: Request) -> Search:
     try:
         if cursor := parameters.get("cursor"):
             return _decode_cursor(urlsafe_b64decode(cursor))
-        state = parameters.get("state", "").lower()
+        state = parameters.get("state")
         return msgspec.convert(
             {
                 "id": parameters.get("id", ""),
@@ -110,7 +120,7 @@ def read_search(request: Request) -> Search:
                     if key.startswith("tags[") and key.endswith("]")
                 },
                 "limit": int(parameters.get("limit", "0")) or 100,
-                "states": _STATES[state],
+                "states": list(PromiseState) if state is None else _STATES[state.lower()],
             },
             Search,
         )

@@ -19,6 +19,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="BINARY",
         help="run the process tests against this real legacy Resonate server too",
     )
+    parser.addoption(
+        "--crash-rounds",
+        metavar="N",
+        type=int,
+        default=5,
+        help="how often the crash test kills the server",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
@@ -54,3 +61,12 @@ def api(devserver: Cluster) -> Iterator[httpx.Client]:
 def poll_url(devserver: Cluster) -> str:
     """Where the shared devserver's messages are."""
     return devserver.poll_url
+
+
+@pytest.fixture
+def resonate(request: pytest.FixtureRequest) -> str:
+    """The real server's binary; without one the test is skipped."""
+    binary: str | None = request.config.getoption("--resonate")
+    if binary is None:
+        pytest.skip("needs a real server: --resonate BINARY")
+    return binary

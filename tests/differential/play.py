@@ -1,0 +1,162 @@
+"""Ask a server a sequence of things, and make what it answers comparable."""
+
+from __future__ import annotations
+
+import queue
+import re
+import threading
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+import httpx
+
+from tests.listener import Listener
+
+if TYPE_CHECKING:
+    from demo.processes import Cluster
+
+    type Step = dict[str, Any]
+
+# How long a message may take: a real server looks once a second at what it does by itself.
+MESSAGE_TIMEOUT = 5.0
+# How long to wait to be sure that there is no message.
+SILENCE = 1.5
+
+TIMES = {"timeout", "createdOn", "completedOn"}
+# Those that may be as the request gave them, and those that depend on the day.
+GIVEN_TIMES = {"timeout", "completedOn"}
+RUN_TIMES = {"lastRunTime", "nextRunTime"}
+# Milliseconds since the epoch within a text, as in the id of a schedule's promise.
+TIMESTAMP = re.compile(r"(?<!\d)1[5-9]\d{11}(?!\d)")
+
+
+def play(steps: list[Step], cluster: Cluster) -> list[Any]:
+    """Take the steps one by one.
+
+    Args:
+        steps: each with one key. `send` is method, path, headers and body: in paths and bodies,
+            `@+n` stands for n ms after the begin, and `<cursor>` for the last cursor. `listen`,
+            `receive`, `silence` and `close` name a stream as `group/id`. `wait` and
+            `settle` are in seconds.
+        cluster: the server.
+
+    Returns:
+        An answer for each step: status and body, a message, or None.
+    """
+    with ExitStack() as stack:
+        player = _Player(stack, cluster)
+        return [player.take(*next(iter(step.items()))) for step in steps]
+
+
+class _Player:
+    def __init__(self, stack: ExitStack, cluster: Cluster) -> None:
+        self._stack = stack
+        self._cluster = cluster
+        self._client = stack.enter_context(httpx.Client(base_url=cluster.url, timeout=30))
+        self._streams: dict[str, tuple[Listener, queue.SimpleQueue[Any]]] = {}
+        self._begin = time.time_ns() // 1_000_000
+        self._offsets: set[int] = set()
+        self._cursor = ""
+
+    def take(self, kind: str, argument: Any) -> Any:
+        match kind:
+            case "send":
+                return self._send(*argument)
+            case "wait":
+                time.sleep(argument)
+            case "settle":
+                # The real server does what follows from one request beside the next one.
+                self._client.get("/promises/settle")
+                time.sleep(argument)
+            case "listen":
+                self._listen(argument)
+            case "receive":
+                return self._comparable(self._streams[argument][1].get(timeout=MESSAGE_TIMEOUT))
+            case "silence":
+                try:
+                    return self._comparable(self._streams[argument][1].get(timeout=SILENCE))
+                except queue.Empty:
+                    return None
+            case "close":
+                self._streams.pop(argument)[0].close()
+        return None
+
+    def _send(self, method: str, path: str, headers: dict[str, str], body: Any) -> Any:
+        path = path.replace("<cursor>", self._cursor)
+        # Sent as it stands, with only what cannot stand in a request line quoted.
+        raw_path = quote(path, safe="/?=&%*[]'.:~!$()+,;@").encode()
+        url = httpx.URL(self._cluster.url).copy_with(raw_path=raw_path)
+        if isinstance(body, str):
+            response = self._client.request(method, url, headers=headers, content=body.encode())
+        else:
+            content = None if body is None else self._with_times(body)
+            response = self._client.request(method, url, headers=headers, json=content)
+        try:
+            answer = response.json()
+        except ValueError:
+            answer = None  # an empty body, or a text of the web server's own
+        if isinstance(answer, dict):
+            self._cursor = answer.get("cursor") or self._cursor
+            if "error" in answer:
+                answer = {"code": answer["error"]["code"]}
+        return [response.status_code, self._comparable(answer)]
+
+    def _listen(self, name: str) -> None:
+        listener = Listener(self._cluster.poll_url, *name.split("/", 1))
+        self._stack.callback(listener.close)
+        messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
+
+        def read() -> None:
+            try:
+                while message := listener.next():
+                    messages.put(message)
+            except (httpx.HTTPError, RuntimeError):
+                pass  # closed by the test
+            messages.put("end")
+
+        threading.Thread(target=read, daemon=True).start()
+        self._streams[name] = listener, messages
+
+    def _with_times(self, value: Any) -> Any:
+        match value:
+            case dict():
+                return {key: self._with_times(item) for key, item in value.items()}
+            case str() if re.fullmatch(r"@[+-]\d+", value):
+                self._offsets.add(int(value[1:]))
+                return self._begin + int(value[1:])
+            case _:
+                return value
+
+    def _comparable(self, value: Any, key: str = "") -> Any:
+        match value:
+            case dict():
+                return {
+                    name: self._comparable(item, name)
+                    for name, item in value.items()
+                    if not self._is_excused(name, value)
+                }
+            case list():
+                return [self._comparable(item) for item in value]
+            case int() if key in GIVEN_TIMES and value - self._begin in self._offsets:
+                return f"@{value - self._begin:+d}"
+            case int() if key in RUN_TIMES:
+                return "<time>"
+            case int() if key in TIMES and abs(value - self._begin) < 120_000:
+                return "<time>"
+            case str() if key == "cursor":
+                return "<cursor>"
+            case str():
+                return TIMESTAMP.sub("<time>", value.replace(self._cluster.url, "<url>"))
+            case _:
+                return value
+
+    @staticmethod
+    def _is_excused(name: str, value: dict[str, Any]) -> bool:
+        """Tell what is different on purpose, because the real server gives an empty value."""
+        # It leaves a callback's root empty.
+        callback = name == "rootPromiseId" and "promiseId" in value
+        # It finds schedules, but not what they do.
+        schedule = name in {"promiseId", "promiseTimeout", "promiseParam", "promiseTags", "desc"}
+        return callback or (schedule and "cron" in value)
