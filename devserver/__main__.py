@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
 import signal
 import socket
+import sqlite3
 import sys
 from contextlib import closing
+from functools import partial
+from ipaddress import ip_address
 from pathlib import Path
 
 from devserver.server import serve
@@ -32,11 +36,17 @@ def main() -> int:
                 f"Resonate API on {_url(api)}, messages on {_url(poll)}\n"
                 f"Data in {'memory: gone when this stops' if args.memory else path}"
             )
-            serve(db, api, poll, _url(api), lambda: print(greeting, flush=True))
+            auth = _auth(args, api)
+            started = partial(print, greeting, flush=True)
+            serve(db, api, poll, url=_url(api), started=started, auth=auth)
     except KeyboardInterrupt:
         pass
-    except (DatabaseError, _PortError) as e:
+    except (DatabaseError, _UsageError) as e:
         print(f"devserver: {e}", file=sys.stderr)
+        return 1
+    except sqlite3.Error as e:
+        print(f"devserver: {DatabaseError.of(path, e)}", file=sys.stderr)
+        print("devserver stopped; what it has acknowledged is kept", file=sys.stderr)
         return 1
     print("devserver stopped")
     return 0
@@ -47,18 +57,45 @@ def _parse_arguments() -> argparse.Namespace:
         prog="python -m devserver",
         description="A small durable server for one machine: what the legacy `resonate serve` "
         "(up to v0.8.2) is to the Resonate Python SDK 0.6.x.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on")
-    parser.add_argument("--port", type=int, default=8001, help="the port of the API")
-    parser.add_argument("--poll-port", type=int, default=8002, help="the port of the messages")
+    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument("--port", type=int, default=8001, help="the port of the API (8001)")
+    parser.add_argument(
+        "--poll-port", type=int, default=8002, help="the port of the messages (8002)"
+    )
     where = parser.add_mutually_exclusive_group()
-    where.add_argument("--db", default="devserver.db", help="the SQLite file with all data")
+    where.add_argument(
+        "--db", default="devserver.db", help="the SQLite file with all data (devserver.db)"
+    )
     where.add_argument("--memory", action="store_true", help="keep everything in memory only")
+    parser.add_argument(
+        "--username",
+        default=os.environ.get("RESONATE_USERNAME"),
+        help="ask for this user name, and for the password ($RESONATE_USERNAME)",
+    )
+    parser.add_argument(
+        "--password",
+        default=os.environ.get("RESONATE_PASSWORD"),
+        help="the password; $RESONATE_PASSWORD keeps it out of the list of processes",
+    )
     return parser.parse_args()
 
 
-class _PortError(Exception):
+def _auth(args: argparse.Namespace, listener: socket.socket) -> tuple[str, str] | None:
+    if args.username and args.password:
+        return args.username, args.password
+    if args.username or args.password:
+        raise _UsageError("--username and --password go together")
+    if not ip_address(listener.getsockname()[0]).is_loopback:
+        raise _UsageError(
+            f"Not listening on {args.host}, where other machines could reach all data: "
+            "give --username and --password"
+        )
+    return None
+
+
+class _UsageError(Exception):
     pass
 
 
@@ -68,9 +105,9 @@ def _bind(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as e:
         reason, _, _ = (e.strerror or str(e)).partition(" (while")  # the address once more
-        raise _PortError(f"Cannot listen on {host}:{port}: {reason}") from e
+        raise _UsageError(f"Cannot listen on {host}:{port}: {reason}") from e
     except OverflowError as e:
-        raise _PortError(f"Cannot listen on {host}:{port}: no such port") from e
+        raise _UsageError(f"Cannot listen on {host}:{port}: no such port") from e
 
 
 def _url(listener: socket.socket) -> str:

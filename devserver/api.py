@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import logging
 import sqlite3
 from typing import TYPE_CHECKING, Any, cast
 
-from msgspec.json import Decoder, Encoder
+from msgspec.json import Decoder
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
@@ -34,6 +33,7 @@ from devserver.requests import (
     read_search,
     task_of_path,
 )
+from devserver.responses import answer, error
 from devserver.store import promises, schedules, tasks
 
 if TYPE_CHECKING:
@@ -42,9 +42,6 @@ if TYPE_CHECKING:
 
     from devserver.engine import Engine
 
-logger = logging.getLogger(__name__)
-
-_encode = Encoder().encode
 
 CREATE_PROMISE = Decoder(CreatePromise)
 CREATE_PROMISE_AND_TASK = Decoder(CreatePromiseAndTask)
@@ -119,12 +116,12 @@ class _Api:
         self._url = url
 
     async def ping(self, _: Request) -> Response:
-        return _answer(200, {"status": "ok"})
+        return answer(200, {"status": "ok"})
 
     async def get_promise(self, request: Request) -> Response:
         promise_id = request.path_params["id"]
         promise = await self._engine.run(lambda db, now: promises.get(db, promise_id, now))
-        return _answer(200, promise)
+        return answer(200, promise)
 
     async def create_promise(self, request: Request) -> Response:
         body = await read_body(request, CREATE_PROMISE)
@@ -132,7 +129,7 @@ class _Api:
         created, promise = await self._engine.run(
             lambda db, now: promises.create(db, body, caller, now)
         )
-        return _answer(201 if created else 200, promise)
+        return answer(201 if created else 200, promise)
 
     async def create_promise_and_task(self, request: Request) -> Response:
         body = await read_body(request, CREATE_PROMISE_AND_TASK)
@@ -140,7 +137,7 @@ class _Api:
         created, promise, task = await self._engine.run(
             lambda db, now: promises.create_with_task(db, body, caller, now)
         )
-        return _answer(201 if created else 200, {"promise": promise, "task": task})
+        return answer(201 if created else 200, {"promise": promise, "task": task})
 
     async def complete_promise(self, request: Request) -> Response:
         promise_id = request.path_params["id"]
@@ -149,7 +146,7 @@ class _Api:
         completed, promise = await self._engine.run(
             lambda db, now: promises.complete(db, promise_id, body, caller, now)
         )
-        return _answer(201 if completed else 200, promise)
+        return answer(201 if completed else 200, promise)
 
     async def create_callback(self, request: Request) -> Response:
         promise_id = request.path_params["id"]
@@ -158,7 +155,7 @@ class _Api:
         callback, promise = await self._engine.run(
             lambda db, now: promises.create_callback(db, promise_id, body, caller, now)
         )
-        return _answer(201 if callback else 200, {"callback": callback, "promise": promise})
+        return answer(201 if callback else 200, {"callback": callback, "promise": promise})
 
     async def create_subscription(self, request: Request) -> Response:
         promise_id = request.path_params["id"]
@@ -167,13 +164,13 @@ class _Api:
         callback, promise = await self._engine.run(
             lambda db, now: promises.create_subscription(db, promise_id, body, caller, now)
         )
-        return _answer(201 if callback else 200, {"callback": callback, "promise": promise})
+        return answer(201 if callback else 200, {"callback": callback, "promise": promise})
 
     async def search_promises(self, request: Request) -> Response:
         query = read_search(request)
         found = await self._engine.run(lambda db, now: promises.search(db, query, now))
         cursor = cursor_of(query, [place for place, _ in found])
-        return _answer(200, {"promises": [promise for _, promise in found], "cursor": cursor})
+        return answer(200, {"promises": [promise for _, promise in found], "cursor": cursor})
 
     async def claim_task(self, request: Request) -> Response:
         if request.method == "GET":
@@ -195,12 +192,12 @@ class _Api:
         about = {"root": entry(claim.root_id, claim.root)}
         if claim.type == "resume":
             about["leaf"] = entry(claim.leaf_id, claim.leaf)
-        return _answer(201, {"type": claim.type, "promises": about})
+        return answer(201, {"type": claim.type, "promises": about})
 
     async def complete_task(self, request: Request) -> Response:
         body = await self._task_ref(request)
         completed, task = await self._engine.run(lambda db, now: tasks.complete(db, body, now))
-        return _answer(201 if completed else 200, task)
+        return answer(201 if completed else 200, task)
 
     async def drop_task(self, request: Request) -> Response:
         body = await self._task_ref(request)
@@ -213,7 +210,7 @@ class _Api:
         else:
             process_id = (await read_body(request, HEARTBEAT)).process_id
         affected = await self._engine.run(lambda db, now: tasks.heartbeat(db, process_id, now))
-        return _answer(200, {"tasksAffected": affected})
+        return answer(200, {"tasksAffected": affected})
 
     async def _task_ref(self, request: Request) -> TaskRef:
         return (
@@ -226,18 +223,18 @@ class _Api:
         created, schedule = await self._engine.run(
             lambda db, now: schedules.create(db, body, caller, now)
         )
-        return _answer(201 if created else 200, schedule)
+        return answer(201 if created else 200, schedule)
 
     async def search_schedules(self, request: Request) -> Response:
         query = read_search(request)
         found = await self._engine.run(lambda db, _: schedules.search(db, query))
         cursor = cursor_of(query, [place for place, _ in found])
-        return _answer(200, {"schedules": [schedule for _, schedule in found], "cursor": cursor})
+        return answer(200, {"schedules": [schedule for _, schedule in found], "cursor": cursor})
 
     async def get_schedule(self, request: Request) -> Response:
         schedule_id = request.path_params["id"]
         schedule = await self._engine.run(lambda db, _: schedules.get(db, schedule_id))
-        return _answer(200, schedule)
+        return answer(200, schedule)
 
     async def delete_schedule(self, request: Request) -> Response:
         schedule_id = request.path_params["id"]
@@ -245,26 +242,14 @@ class _Api:
         return Response(status_code=204)
 
 
-def _answer(status: int, content: object) -> Response:
-    return Response(_encode(content), status, media_type="application/json")
-
-
-def _error(error: ProtocolError) -> Response:
-    domain = "server" if error.code == Code.INTERNAL else "request"
-    detail = {"message": error.detail or str(error), "domain": domain}
-    content = {"code": error.code, "message": str(error), "details": [detail]}
-    return _answer(error.code.status, {"error": content})
-
-
-async def _refused(_: Request, error: Exception) -> Response:
-    return _error(cast("ProtocolError", error))
+async def _refused(_: Request, refusal: Exception) -> Response:
+    return error(cast("ProtocolError", refusal))
 
 
 async def _no_route(_: Request, __: Exception) -> Response:
     return Response("404 page not found", 404)
 
 
-async def _store_failed(request: Request, error: Exception) -> Response:
+async def _store_failed(_: Request, failure: Exception) -> Response:
     # The SDK tries again after a 500, so nothing is lost once the store works again.
-    logger.error("%s %s: the database failed: %s", request.method, request.url.path, error)
-    return _error(ProtocolError(Code.INTERNAL, str(error)))
+    return error(ProtocolError(Code.INTERNAL, str(failure)))

@@ -8,7 +8,7 @@ event loop while the disk writes: SQLite has one writer, so nobody else could go
 from __future__ import annotations
 
 import asyncio
-import logging
+import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +16,6 @@ from devserver.store import deadlines, tasks
 from devserver.store.database import savepoint, transaction
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Callable
 
     from devserver.connections import Connection, Connections
@@ -24,12 +23,8 @@ if TYPE_CHECKING:
 
     type Transition[T] = Callable[[sqlite3.Connection, int], T]
 
-logger = logging.getLogger(__name__)
-
 # Even with nothing due, look at the clock this often (seconds): it may have been set.
 LONGEST_SLEEP = 60.0
-# How long to wait before the server tries its own work again (seconds).
-RETRY_DELAY = 1.0
 
 
 class Engine:
@@ -38,10 +33,17 @@ class Engine:
     Args:
         db: the database.
         connections: who listens.
+        failed: called when the database fails; the server cannot go on.
     """
 
-    def __init__(self, db: sqlite3.Connection, connections: Connections) -> None:
+    def __init__(
+        self,
+        db: sqlite3.Connection,
+        connections: Connections,
+        failed: Callable[[sqlite3.Error], None],
+    ) -> None:
         self._db = db
+        self._failed = failed
         self._connections = connections
         self._waiting: list[tuple[Transition[Any], asyncio.Future[Any]]] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -64,7 +66,7 @@ class Engine:
 
     def start(self) -> None:
         """Take up what an earlier run of the server left, and begin to watch the clock."""
-        self._run_until_done(tasks.recover)
+        self._start(tasks.recover)
 
     def stop(self) -> None:
         """Watch the clock no longer."""
@@ -78,14 +80,27 @@ class Engine:
         """
 
         def welcome(db: sqlite3.Connection, now: int) -> None:
-            tasks.take_back_unclaimed(db, process_id)
+            tasks.take_back_of_process(db, process_id, also_claimed=False)
             tasks.wake_parked(db, now)
 
-        self._run_until_done(welcome)
+        self._start(welcome)
 
-    def disconnected(self, process_id: str) -> None:
-        """Say that a process is gone, so that messages it has not claimed go to others."""
-        self._run_until_done(lambda db, _: tasks.take_back_unclaimed(db, process_id))
+    def disconnected(self, process_id: str, *, has_ended: bool) -> None:
+        """Say that a process has closed its stream, so that its messages go to others.
+
+        Args:
+            process_id: the process.
+            has_ended: whether that can only mean that it runs no more, so that what it has
+                claimed goes to others too, and not only when the lease runs out.
+        """
+        self._start(
+            lambda db, _: tasks.take_back_of_process(db, process_id, also_claimed=has_ended)
+        )
+
+    def _start(self, transition: Transition[None]) -> None:
+        """Run a transition whose outcome nobody waits for."""
+        # Somebody has to look at it, or asyncio complains.
+        self._enqueue(transition).add_done_callback(lambda future: future.exception())
 
     def _enqueue(self, transition: Transition[Any]) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
@@ -95,22 +110,14 @@ class Engine:
         self._waiting.append((transition, future))
         return future
 
-    def _run_until_done(self, transition: Transition[None]) -> None:
-        """Run a transition that nobody asked for, so that nobody else would try again."""
-
-        def check(future: asyncio.Future[None]) -> None:
-            if error := future.exception():
-                logger.error("The database failed: %s", error)
-                asyncio.get_running_loop().call_later(RETRY_DELAY, self._run_until_done, transition)
-
-        self._enqueue(transition).add_done_callback(check)
-
     def _commit_waiting(self) -> None:
         batch, self._waiting = self._waiting, []
         try:
             outcomes, deliveries, due = self._commit([transition for transition, _ in batch])
-        except Exception as e:  # noqa: BLE001 - whatever it was, nothing of the batch is done
+        except sqlite3.Error as e:
+            # Nothing of the batch is done, and nothing more will be.
             outcomes, deliveries, due = [e] * len(batch), [], None
+            self._failed(e)
         for (_, future), outcome in zip(batch, outcomes, strict=True):
             if future.cancelled():
                 continue
@@ -131,6 +138,8 @@ class Engine:
                 try:
                     with savepoint(self._db):
                         outcomes.append(transition(self._db, now))
+                except sqlite3.OperationalError:
+                    raise  # the disk's or the file's failure, not this request's
                 except Exception as e:  # noqa: BLE001 - it is this one request's outcome
                     outcomes.append(e)
             deliveries = tasks.send_ready(self._db, self._connections.choose, now)
@@ -143,7 +152,7 @@ class Engine:
         # Nobody claims a notification: that it was sent is all there is to know.
         notified = [d.task_id for d in deliveries if d.message.type == "notify"]
         if notified:
-            self._run_until_done(lambda db, now: tasks.complete_notified(db, notified, now))
+            self._start(lambda db, now: tasks.complete_notified(db, notified, now))
 
     def _set_timer(self, due: int | None) -> None:
         if self._timer is not None:
@@ -154,4 +163,4 @@ class Engine:
         self._timer = asyncio.get_running_loop().call_later(sleep, self._tick)
 
     def _tick(self) -> None:
-        self._run_until_done(deadlines.expire)
+        self._start(deadlines.expire)

@@ -23,7 +23,9 @@ class Code(IntEnum):
     TASK_NOT_FOUND = 40403
     PROMISE_EXISTS = 40900
     SCHEDULE_EXISTS = 40901
+    REQUEST_SLOW = 40800
     TASK_PRECONDITION = 41200
+    REQUEST_LARGE = 41300
     INTERNAL = 50000
 
     @property
@@ -48,6 +50,8 @@ MESSAGES = {
     Code.TASK_NOT_FOUND: "There is no such task",
     Code.PROMISE_EXISTS: "The promise exists already",
     Code.SCHEDULE_EXISTS: "The schedule exists already",
+    Code.REQUEST_SLOW: "The request took too long to arrive",
+    Code.REQUEST_LARGE: "The request is too large",
     Code.TASK_PRECONDITION: "The task that this was for is no longer the caller's",
     Code.INTERNAL: "The server failed to answer",
 }

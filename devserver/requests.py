@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
@@ -28,6 +29,10 @@ _BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.
     ("0", "f", "F", "false", "FALSE", "False", ""), False
 )
 
+# The largest body (bytes), and how long it may take to arrive (seconds).
+MAX_BODY = 16 * 2**20
+BODY_TIMEOUT = 30.0
+
 _decode_cursor = Decoder(Search).decode
 _encode = Encoder().encode
 
@@ -40,17 +45,30 @@ async def read_body[T](request: Request, shape: Decoder[T]) -> T:
         shape: decodes the JSON and checks it.
 
     Raises:
-        ProtocolError: it is not JSON of that shape.
+        ProtocolError: it is not JSON of that shape, is too large, or does not arrive.
     """
-    body = await request.body()
+    body = await _read_bytes(request)
     try:
         try:
             return shape.decode(body)
         except msgspec.ValidationError:
             # It may still be right with its nulls left out, which mean the same.
             return shape.decode(_encode(_without_nulls(msgspec.json.decode(body))))
-    except (msgspec.DecodeError, UnicodeDecodeError) as e:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise ProtocolError(Code.INVALID, str(e)) from e
+
+
+async def _read_bytes(request: Request) -> bytes:
+    body = bytearray()
+    try:
+        async with asyncio.timeout(BODY_TIMEOUT):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > MAX_BODY:
+                    raise ProtocolError(Code.REQUEST_LARGE, f"The limit is {MAX_BODY} bytes.")
+    except TimeoutError as e:
+        raise ProtocolError(Code.REQUEST_SLOW) from e
+    return bytes(body)
 
 
 def _without_nulls(value: Any) -> Any:

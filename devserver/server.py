@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, override
 import uvicorn
 
 from devserver.api import api_app
+from devserver.auth import BasicAuth
 from devserver.connections import Connections
 from devserver.engine import Engine
 from devserver.stream import stream_app
@@ -30,8 +31,10 @@ def serve(
     db: sqlite3.Connection,
     api_socket: socket.socket,
     poll_socket: socket.socket,
+    *,
     url: str,
     started: Callable[[], None],
+    auth: tuple[str, str] | None,
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -41,9 +44,19 @@ def serve(
         poll_socket: bound to the port of the messages.
         url: where the API is, for the links in answers and messages.
         started: called once it serves, and would stop cleanly.
+        auth: the user name and the password to ask for, or None.
+
+    Raises:
+        sqlite3.Error: the database failed, which has stopped the server.
     """
     connections = Connections()
-    engine = Engine(db, connections)
+    failures: list[sqlite3.Error] = []
+
+    def failed(error: sqlite3.Error) -> None:
+        failures.append(error)
+        server.should_exit = True
+
+    engine = Engine(db, connections, failed)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -61,7 +74,7 @@ def serve(
         await (stream if is_stream else api)(scope, receive, send)
 
     config = uvicorn.Config(
-        app,
+        app if auth is None else BasicAuth(app, *auth),
         backlog=BACKLOG,
         log_level="error",
         access_log=False,
@@ -69,7 +82,10 @@ def serve(
         server_header=False,
         ws="none",
     )
-    _Server(config, connections).run([api_socket, poll_socket])
+    server = _Server(config, connections)
+    server.run([api_socket, poll_socket])
+    if failures:
+        raise failures[0]
 
 
 class _Server(uvicorn.Server):

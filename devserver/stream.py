@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from msgspec.json import Encoder
@@ -33,7 +34,7 @@ def stream_app(engine: Engine, connections: Connections, url: str) -> Starlette:
         url: where the API is, for the links in the messages.
     """
 
-    async def events(connection: Connection) -> AsyncIterator[bytes]:
+    async def events(connection: Connection, *, is_local: bool) -> AsyncIterator[bytes]:
         connections.add(connection)
         engine.connected(connection.id)
         try:
@@ -41,7 +42,8 @@ def stream_app(engine: Engine, connections: Connections, url: str) -> Starlette:
                 yield b"data: " + _with_links(message, url) + b"\n\n"
         except (asyncio.CancelledError, GeneratorExit):
             # The other side has gone. (Where this side ends the stream, the process lives.)
-            engine.disconnected(connection.id)
+            # From this machine there is no network between that could break.
+            engine.disconnected(connection.id, has_ended=is_local)
             raise
         finally:
             connections.remove(connection)
@@ -49,12 +51,16 @@ def stream_app(engine: Engine, connections: Connections, url: str) -> Starlette:
     async def listen(request: Request) -> StreamingResponse:
         connection = Connection(request.path_params["group"], request.path_params["id"])
         return StreamingResponse(
-            events(connection),
+            events(connection, is_local=_is_loopback(request)),
             media_type="text/event-stream",
             headers={"cache-control": "no-cache"},
         )
 
     return Starlette(routes=[Route("/{group}/{id:path}", listen)])
+
+
+def _is_loopback(request: Request) -> bool:
+    return request.client is not None and ip_address(request.client.host).is_loopback
 
 
 def _with_links(message: Message, url: str) -> bytes:

@@ -321,10 +321,12 @@ def test_messages_of_a_process_that_is_gone_go_to_others(db: sqlite3.Connection)
     create(db, "unclaimed", tags=INVOKE)
     send(db)
     claim(db, "__invoke:claimed")
-    tasks.take_back_unclaimed(db, "two")
+    tasks.take_back_of_process(db, "two", also_claimed=True)
     assert send(db) == []
-    tasks.take_back_unclaimed(db, "one")
+    tasks.take_back_of_process(db, "one", also_claimed=False)
     assert send(db) == [("__invoke:unclaimed", 2)]
+    tasks.take_back_of_process(db, "one", also_claimed=True)
+    assert send(db) == [("__invoke:claimed", 2), ("__invoke:unclaimed", 3)]
 
 
 def test_a_task_without_a_receiver_waits_for_one(db: sqlite3.Connection) -> None:
@@ -363,7 +365,7 @@ def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) 
     deadlines.expire(db, restart)
     assert send(db, restart) == []
     assert tasks.complete(db, TaskRef("__invoke:claimed", 1), restart)[0]
-    back = restart + tasks.TIME_TO_RETURN_MS
+    back = restart + tasks.TIME_TO_CLAIM_MS
     deadlines.expire(db, back)
     assert send(db, back) == [("__invoke:sent", 2)]
 

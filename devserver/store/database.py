@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from devserver.errors import ProtocolError
 
@@ -18,8 +18,27 @@ APPLICATION_ID = 0x5245534F
 SCHEMA_VERSION = 1
 
 
+# What to do about the failures that a person can do something about.
+REMEDIES = {
+    "SQLITE_BUSY": "another devserver has it; stop that one, or choose another file with --db",
+    "SQLITE_CANTOPEN": "choose another file with --db",
+    "SQLITE_CORRUPT": "it is damaged; choose another file with --db",
+    "SQLITE_FULL": "make room on the disk and start again",
+    "SQLITE_IOERR": "look after the disk and start again",
+    "SQLITE_NOTADB": "choose another file with --db",
+    "SQLITE_READONLY": "make the file and its folder writable, or choose another one with --db",
+}
+
+
 class DatabaseError(Exception):
-    """The file cannot be used; the message says why."""
+    """The file cannot be used; the message says why, and what to do."""
+
+    @classmethod
+    def of(cls, path: str, error: sqlite3.Error) -> Self:
+        """Make one of what SQLite says."""
+        name = getattr(error, "sqlite_errorname", "")
+        remedy = next((REMEDIES[known] for known in REMEDIES if name.startswith(known)), None)
+        return cls(f"Cannot use the database {path}: {error}" + (f"; {remedy}" if remedy else ""))
 
 
 def open_database(path: str) -> sqlite3.Connection:
@@ -44,7 +63,7 @@ def open_database(path: str) -> sqlite3.Connection:
     except sqlite3.Error as e:
         if db is not None:
             db.close()
-        raise DatabaseError(f"Cannot use the database {path}: {e}") from e
+        raise DatabaseError.of(path, e) from e
     return db
 
 
@@ -53,7 +72,9 @@ def _check_owner(db: sqlite3.Connection) -> None:
     (owner,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if tables and (owner, version) != (APPLICATION_ID, SCHEMA_VERSION):
-        raise sqlite3.DatabaseError("it belongs to another program or version")
+        raise sqlite3.DatabaseError(
+            "it belongs to another program or version; choose another file with --db"
+        )
 
 
 def _create_tables(db: sqlite3.Connection) -> None:

@@ -20,11 +20,9 @@ if TYPE_CHECKING:
     from devserver.address import Address
     from devserver.models import ClaimTask, TaskClaimer, TaskRef
 
-# How long a message may lie with its receiver before somebody else gets it.
-TIME_TO_CLAIM_MS = 60_000
-# How long after a restart of the server its workers have to come back with what they have:
-# the SDK tries a call again after 1 s, and its stream after 5 s.
-TIME_TO_RETURN_MS = 10_000
+# How long a message may lie with its receiver before somebody else gets it. After a restart of
+# the server too: the SDK tries a call again after 1 s, and its stream after 5 s.
+TIME_TO_CLAIM_MS = 10_000
 # A lease lasts at least as long as the real server takes to notice that one has run out, and
 # at most so long that sums of times stay within SQLite's integers.
 MIN_TTL_MS, MAX_TTL_MS = 1_000, 2**62
@@ -304,9 +302,17 @@ def wake_parked(db: sqlite3.Connection, now: int) -> None:
     )
 
 
-def take_back_unclaimed(db: sqlite3.Connection, process_id: str) -> None:
-    """Let others have the messages that went to a process which is gone."""
-    db.execute(f"{TAKE_BACK} WHERE process_id = ? AND state = 'ENQUEUED'", (process_id,))
+def take_back_of_process(db: sqlite3.Connection, process_id: str, *, also_claimed: bool) -> None:
+    """Let others have the tasks that were sent to a process.
+
+    Args:
+        db: the database.
+        process_id: the process.
+        also_claimed: those that it has claimed too, because it runs no more. (Should it run
+            after all, the new counters keep its late answers out.)
+    """
+    states = "('ENQUEUED', 'CLAIMED')" if also_claimed else "('ENQUEUED')"
+    db.execute(f"{TAKE_BACK} WHERE process_id = ? AND state IN {states}", (process_id,))
 
 
 def take_back_expired(db: sqlite3.Connection, now: int) -> None:
@@ -321,10 +327,9 @@ def recover(db: sqlite3.Connection, now: int) -> None:
            WHERE state = 'CLAIMED'""",
         (now,),
     )
-    # A message may have been lost with the server, so wait less than its usual time.
     db.execute(
-        "UPDATE tasks SET expires_at = MIN(expires_at, ?) WHERE state = 'ENQUEUED'",
-        (now + TIME_TO_RETURN_MS,),
+        "UPDATE tasks SET expires_at = MIN(?, timeout) WHERE state = 'ENQUEUED'",
+        (now + TIME_TO_CLAIM_MS,),
     )
 
 
