@@ -52,7 +52,7 @@ def invoke_receiver(tags: dict[str, str]) -> str | None:
         return None
     try:
         msgspec.json.decode(tag)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return msgspec.json.encode(tag).decode()
     try:
         msgspec.json.decode(tag, type=_Receiver)
@@ -78,7 +78,7 @@ def parse(receiver: str) -> Address | None:
                 return None
             data = msgspec.json.decode(value.data, type=_PollData)
             return Address(data.cast, data.group, data.id)
-    except msgspec.DecodeError:
+    except (msgspec.DecodeError, RecursionError):
         return None
     if value == "default":
         return Address("any", "default")

@@ -183,6 +183,7 @@ class _Api:
             )
         else:
             body = await read_body(request, CLAIM_TASK)
+        self._engine.spoke(body.process_id)
         claim = await self._engine.run(lambda db, now: tasks.claim(db, body, now))
 
         def entry(promise_id: str, promise: Promise | None) -> dict[str, Any]:
@@ -209,6 +210,7 @@ class _Api:
             process_id = process_of_path(task_of_path(request))
         else:
             process_id = (await read_body(request, HEARTBEAT)).process_id
+        self._engine.spoke(process_id)
         affected = await self._engine.run(lambda db, now: tasks.heartbeat(db, process_id, now))
         return answer(200, {"tasksAffected": affected})
 

@@ -41,8 +41,11 @@ class Connections:
     """All streams that are open now."""
 
     def __init__(self) -> None:
-        # Each group in the order in which its members are next served.
+        # Each group in the order in which its members were last served.
         self._groups: dict[str, deque[Connection]] = {}
+        # The ids of those who have let a message lie, or a lease run out, and not spoken since:
+        # their process hangs, though its connection is open.
+        self._silent: set[str] = set()
 
     def add(self, connection: Connection) -> None:
         """Take in a connection; one of the same group and id is replaced by it."""
@@ -57,24 +60,39 @@ class Connections:
         group = self._groups.get(connection.group, deque())
         if connection in group:
             group.remove(connection)
+            self._silent.discard(connection.id)
         if not group:
             self._groups.pop(connection.group, None)
+
+    def fell_silent(self, connection_id: str) -> None:
+        """Pass a connection over, where others can do what is to be done."""
+        self._silent.add(connection_id)
+
+    def spoke(self, connection_id: str) -> None:
+        """Count on a connection again."""
+        self._silent.discard(connection_id)
 
     def choose(self, address: Address) -> Connection | None:
         """Find the connection that a message for an address goes to.
 
         Returns:
             The one that the address names; for `any`, else the members of the group in
-            turn; None where nobody is there.
+            turn, silent ones only where there are no others; None where nobody is there.
         """
         named = self._find(address.group, address.id)
-        if named is not None or address.cast == "uni":
+        if address.cast == "uni" or (named is not None and named.id not in self._silent):
             return named
-        group = self._groups.get(address.group)
-        if group is None:
-            return None
-        group.rotate(-1)
-        return group[-1]
+        group = self._groups.get(address.group, deque())
+        for connection in group:
+            if connection.id not in self._silent:
+                break
+        else:
+            if not group:
+                return None
+            connection = named or group[0]
+        group.remove(connection)
+        group.append(connection)
+        return connection
 
     def close(self) -> None:
         """End every stream."""

@@ -97,6 +97,10 @@ class Engine:
             lambda db, _: tasks.take_back_of_process(db, process_id, also_claimed=has_ended)
         )
 
+    def spoke(self, process_id: str) -> None:
+        """Say that a process has asked for something that shows it does not hang."""
+        self._connections.spoke(process_id)
+
     def _start(self, transition: Transition[None]) -> None:
         """Run a transition whose outcome nobody waits for."""
         # Somebody has to look at it, or asyncio complains.
@@ -163,4 +167,8 @@ class Engine:
         self._timer = asyncio.get_running_loop().call_later(sleep, self._tick)
 
     def _tick(self) -> None:
-        self._start(deadlines.expire)
+        def expire(db: sqlite3.Connection, now: int) -> None:
+            for process_id in deadlines.expire(db, now):
+                self._connections.fell_silent(process_id)
+
+        self._start(expire)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.json import Decoder, Encoder
 from msgspec.structs import replace
+from starlette.requests import ClientDisconnect
 
 from devserver.errors import Code, ProtocolError
 from devserver.models import PromiseState, Search, TaskRef
@@ -68,6 +69,8 @@ async def _read_bytes(request: Request) -> bytes:
                     raise ProtocolError(Code.REQUEST_LARGE, f"The limit is {MAX_BODY} bytes.")
     except TimeoutError as e:
         raise ProtocolError(Code.REQUEST_SLOW) from e
+    except ClientDisconnect as e:
+        raise ProtocolError(Code.INVALID, "It has ended in the middle.") from e
     return bytes(body)
 
 

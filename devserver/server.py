@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import resource
 import signal
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, override
 
 import uvicorn
@@ -82,10 +83,18 @@ def serve(
         server_header=False,
         ws="none",
     )
+    _allow_many_connections()
     server = _Server(config, connections)
     server.run([api_socket, poll_socket])
     if failures:
         raise failures[0]
+
+
+def _allow_many_connections() -> None:
+    """Raise the number of open files to what the system lets this process have."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with suppress(ValueError):  # where "unlimited" is more than the kernel takes
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 class _Server(uvicorn.Server):
@@ -95,8 +104,12 @@ class _Server(uvicorn.Server):
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Streams have no end of their own that uvicorn could wait for.
+        # Neither streams nor requests that never end are waited for.
         self._connections.close()
+        for connection in self.server_state.connections:
+            cycle = getattr(connection, "cycle", None)
+            if cycle is not None and cycle.more_body:
+                connection.transport.abort()
         await super().shutdown(sockets)
 
     @override

@@ -138,3 +138,18 @@ def test_a_killed_server_is_survived_when_it_is_started_again(
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
         assert worker.wait() == 0, "it has lived through it"
+
+
+def test_a_hanging_worker_loses_its_calls_to_the_others(cluster: Cluster) -> None:
+    workers = cluster.start_workers(3)
+    client = cluster.start_client(30)
+    hanging = cluster.wait_for_worker("factorial(15)")
+    hanging.send_signal(signal.SIGSTOP)
+    assert answer(client) == right_answer(30)
+    hanging.send_signal(signal.SIGCONT)
+    # It may still claim or complete what is not its own any more. Nobody else notices.
+    assert answer(cluster.start_client(33)) == right_answer(33)
+    assert answer(cluster.start_client(29)) == right_answer(29)
+    for worker in workers:
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait() == 0 or worker is hanging

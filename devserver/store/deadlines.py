@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     import sqlite3
 
 
-def expire(db: sqlite3.Connection, now: int) -> None:
-    """Time out promises, end leases, and run schedules, whichever have come to their time."""
+def expire(db: sqlite3.Connection, now: int) -> set[str]:
+    """Time out promises, end leases, and run schedules, whichever have come to their time.
+
+    Returns:
+        The processes that have let a message lie or a lease run out.
+    """
     promises.time_out(db, now)
-    tasks.take_back_expired(db, now)
     schedules.run_due(db, now)
+    return tasks.take_back_expired(db, now)
 
 
 def next_due(db: sqlite3.Connection, now: int) -> int | None:

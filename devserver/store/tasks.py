@@ -315,9 +315,17 @@ def take_back_of_process(db: sqlite3.Connection, process_id: str, *, also_claime
     db.execute(f"{TAKE_BACK} WHERE process_id = ? AND state IN {states}", (process_id,))
 
 
-def take_back_expired(db: sqlite3.Connection, now: int) -> None:
-    """Let others have the tasks whose lease, or time to be claimed, has run out."""
-    db.execute(f"{TAKE_BACK} WHERE state IN ('ENQUEUED', 'CLAIMED') AND expires_at <= ?", (now,))
+def take_back_expired(db: sqlite3.Connection, now: int) -> set[str]:
+    """Let others have the tasks whose lease, or time to be claimed, has run out.
+
+    Returns:
+        The processes that had them.
+    """
+    expired = "state IN ('ENQUEUED', 'CLAIMED') AND expires_at <= ?"
+    rows = db.execute(f"SELECT process_id FROM tasks WHERE {expired}", (now,)).fetchall()
+    if rows:
+        db.execute(f"{TAKE_BACK} WHERE {expired}", (now,))
+    return {process_id for (process_id,) in rows}
 
 
 def recover(db: sqlite3.Connection, now: int) -> None:
