@@ -8,6 +8,7 @@ event loop while the disk writes: SQLite has one writer, so nobody else could go
 from __future__ import annotations
 
 import asyncio
+import logging
 import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from devserver.store.tasks import Delivery
 
     type Transition[T] = Callable[[sqlite3.Connection, int], T]
+
+logger = logging.getLogger(__name__)
 
 # Even with nothing due, look at the clock this often (seconds): it may have been set.
 LONGEST_SLEEP = 60.0
@@ -103,8 +106,13 @@ class Engine:
 
     def _start(self, transition: Transition[None]) -> None:
         """Run a transition whose outcome nobody waits for."""
-        # Somebody has to look at it, or asyncio complains.
-        self._enqueue(transition).add_done_callback(lambda future: future.exception())
+
+        def report(future: asyncio.Future[None]) -> None:
+            error = future.exception()
+            if error is not None and not isinstance(error, sqlite3.Error):
+                logger.error("devserver has a fault", exc_info=error)
+
+        self._enqueue(transition).add_done_callback(report)
 
     def _enqueue(self, transition: Transition[Any]) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
@@ -142,7 +150,7 @@ class Engine:
                 try:
                     with savepoint(self._db):
                         outcomes.append(transition(self._db, now))
-                except sqlite3.OperationalError:
+                except sqlite3.Error:
                     raise  # the disk's or the file's failure, not this request's
                 except Exception as e:  # noqa: BLE001 - it is this one request's outcome
                     outcomes.append(e)

@@ -191,7 +191,7 @@ class Search(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         before: the place in the order of creation to go down from.
     """
 
-    id: Name
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
     tags: dict[str, str]
     limit: Annotated[int, msgspec.Meta(ge=1, le=100)]
     states: list[PromiseState]

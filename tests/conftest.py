@@ -6,11 +6,14 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from hypothesis import settings
 
 from demo.processes import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+settings.register_profile("long", max_examples=3000)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:

@@ -104,6 +104,23 @@ def test_monstrous_bodies_have_a_clear_answer(hostile: Cluster, body: bytes, sta
     assert response.status_code == status, response.text[:300]
 
 
+def test_a_pattern_may_not_be_endless(hostile: Cluster) -> None:
+    for wild in ("x", "*", "%25"):
+        response = httpx.get(f"{hostile.url}/promises?id={wild * 20_000}", timeout=30)
+        assert response.status_code == 400
+
+
+def test_ids_that_make_the_same_task_do_no_harm(hostile: Cluster) -> None:
+    far = 4_000_000_000_000
+    with httpx.Client(base_url=hostile.url) as api:
+        for leaf, root in (("b:c", "a"), ("c", "a:b")):
+            api.post("/promises", json={"id": leaf, "timeout": far})
+            body = {"rootPromiseId": root, "recv": "poll://any@g", "timeout": far}
+            assert api.post(f"/promises/callback/{leaf}", json=body).status_code == 201
+            done = api.patch(f"/promises/{leaf}", json={"state": "RESOLVED"})
+            assert done.status_code == 201
+
+
 def test_a_large_value_is_kept(hostile: Cluster) -> None:
     data = "A" * (MAX_BODY // 2)
     body = {"id": "large", "timeout": 4_000_000_000_000, "param": {"data": data}}

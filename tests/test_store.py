@@ -355,6 +355,21 @@ def test_a_delayed_task_waits_for_its_time(db: sqlite3.Connection) -> None:
     assert send(db, NOW + 5) == [("__invoke:p", 1)]
 
 
+def test_a_task_delayed_beyond_its_promise_is_never_sent(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE | {"resonate:delay": str(LATER)})
+    create(db, "q", tags=INVOKE | {"resonate:delay": "9" * 30})
+    tasks.wake_parked(db, NOW)
+    assert send(db) == []
+    deadlines.expire(db, LATER)
+    assert send(db, LATER + 1) == []
+
+
+def test_a_delay_that_makes_no_sense_is_none(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE | {"resonate:delay": "-" + "9" * 30})
+    create(db, "q", tags=INVOKE | {"resonate:delay": "soon"})
+    assert send(db) == [("__invoke:p", 1), ("__invoke:q", 1)]
+
+
 def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) -> None:
     create(db, "claimed", tags=INVOKE, timeout=NOW * 2)
     create(db, "sent", tags=INVOKE, timeout=NOW * 2)

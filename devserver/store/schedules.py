@@ -13,6 +13,7 @@ from devserver.models import CreatePromise, Schedule, Value
 from devserver.store import promises
 from devserver.store.promises import Caller
 from devserver.store.rows import SEARCH, decode_strings, search_parameters
+from devserver.store.tasks import MAX_TIME
 
 if TYPE_CHECKING:
     import sqlite3
@@ -22,9 +23,6 @@ if TYPE_CHECKING:
 
 SCHEDULE_COLUMNS = """id, description, cron, tags, promise_id, promise_timeout, promise_headers,
     promise_data, promise_tags, last_run_time, next_run_time, idempotency_key, created_on"""
-# The latest time that SQLite can hold.
-MAX_TIME = 2**63 - 1
-
 _encode = Encoder().encode
 
 

@@ -26,6 +26,8 @@ TIME_TO_CLAIM_MS = 10_000
 # A lease lasts at least as long as the real server takes to notice that one has run out, and
 # at most so long that sums of times stay within SQLite's integers.
 MIN_TTL_MS, MAX_TTL_MS = 1_000, 2**62
+# The latest time that SQLite can hold.
+MAX_TIME = 2**63 - 1
 
 # A new counter, so that whoever had the task cannot act on it any more.
 TAKE_BACK = """UPDATE tasks
@@ -90,10 +92,14 @@ def create_invoke(
         return None
     if claimer is not None:
         ttl = _clamp(claimer.ttl)
-        state, process_id, expires_at = TaskState.CLAIMED, claimer.process_id, now + ttl
+        state, process_id = TaskState.CLAIMED, claimer.process_id
+        expires_at = min(now + ttl, promise.timeout)
     else:
         ttl = 0
-        state, process_id, expires_at = TaskState.INIT, None, _delay(promise.tags)
+        state, process_id = TaskState.INIT, None
+        delay = _delay(promise.tags)
+        # Too late is one more than the timeout, which would mean that it waits for a receiver.
+        expires_at = delay if delay < promise.timeout else min(promise.timeout + 1, MAX_TIME)
     task = Task(
         id=f"__invoke:{promise.id}",
         counter=1,
@@ -115,7 +121,7 @@ def create_invoke(
             recv,
             process_id,
             ttl,
-            min(expires_at, task.timeout),
+            expires_at,
             task.timeout,
             now,
         ),
@@ -124,12 +130,16 @@ def create_invoke(
 
 
 def create_from_callbacks(db: sqlite3.Connection, promise_id: str, now: int) -> None:
-    """Create a task for each one who waits for a promise: it is complete."""
+    """Create a task for each one who waits for a promise: it is complete.
+
+    Ids with colons in them can make two callbacks, of different promises, one and the same task.
+    """
     db.execute(
         """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, head, recv,
                               timeout, created_on)
            SELECT id, 'INIT', type, root_promise_id, promise_id, head, recv, timeout, ?
-           FROM callbacks WHERE promise_id = ? ORDER BY id""",
+           FROM callbacks WHERE promise_id = ? ORDER BY id
+           ON CONFLICT (id) DO NOTHING""",
         (now, promise_id),
     )
 
@@ -289,8 +299,11 @@ def send_ready[R: Receiver](
 
 def complete_notified(db: sqlite3.Connection, task_ids: list[str], now: int) -> None:
     """Finish the tasks whose notifications have been sent."""
-    for task_id in task_ids:
-        _finish(db, task_id, TaskState.COMPLETED, now)
+    db.executemany(
+        """UPDATE tasks SET state = 'COMPLETED', process_id = NULL, completed_on = ?
+           WHERE id = ? AND state = 'ENQUEUED'""",
+        [(now, task_id) for task_id in task_ids],
+    )
 
 
 def wake_parked(db: sqlite3.Connection, now: int) -> None:
@@ -360,6 +373,6 @@ def _choose[R](choose: Callable[[Address], R | None], recv: str) -> R | None:
 def _delay(tags: dict[str, str]) -> int:
     """Read the tag that holds a promise's first message back until a time."""
     try:
-        return int(tags.get("resonate:delay", "0"))
+        return max(int(tags.get("resonate:delay", "0")), 0)
     except ValueError:
         return 0

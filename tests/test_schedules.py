@@ -1,0 +1,110 @@
+"""Schedules: when they run, and what they make."""
+
+from __future__ import annotations
+
+import time
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+import pytest
+
+from devserver.errors import Code, ProtocolError
+from devserver.models import CreateSchedule, Schedule
+from devserver.store import deadlines, promises, schedules
+from devserver.store.database import open_database
+from devserver.store.promises import Caller
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+ANYBODY = Caller()
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    db = open_database(":memory:")
+    yield db
+    db.close()
+
+
+@pytest.fixture(autouse=True)
+def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Be where the clocks change."""
+    monkeypatch.setenv("TZ", "Europe/Berlin")
+    time.tzset()
+    yield
+    monkeypatch.undo()
+    time.tzset()
+
+
+def ms(text: str) -> int:
+    return int(datetime.fromisoformat(text).timestamp()) * 1000
+
+
+def create(db: sqlite3.Connection, cron: str, now: int) -> Schedule:
+    request = CreateSchedule("s", cron, "{{.id}} at {{.timestamp}}", promise_timeout=500)
+    _, schedule = schedules.create(db, request, ANYBODY, now)
+    return schedule
+
+
+@pytest.mark.parametrize(
+    ("cron", "now", "then"),
+    [
+        ("* * * * *", "2026-01-01T10:00:00+01:00", "2026-01-01T10:01:00+01:00"),
+        ("* * * * *", "2026-01-01T10:00:59+01:00", "2026-01-01T10:01:00+01:00"),
+        ("*/10 * * * * *", "2026-01-01T10:00:05+01:00", "2026-01-01T10:00:10+01:00"),
+        ("30 14 * * *", "2026-01-01T15:00:00+01:00", "2026-01-02T14:30:00+01:00"),
+        ("0 0 29 2 *", "2026-01-01T00:00:00+01:00", "2028-02-29T00:00:00+01:00"),
+        ("0 9 * * MON", "2026-01-01T00:00:00+01:00", "2026-01-05T09:00:00+01:00"),
+        ("@daily", "2026-01-01T10:00:00+01:00", "2026-01-02T00:00:00+01:00"),
+        ("0 12 * * *", "2026-03-28T13:00:00+01:00", "2026-03-29T12:00:00+02:00"),
+        ("0 12 * * *", "2026-10-24T13:00:00+02:00", "2026-10-25T12:00:00+01:00"),
+    ],
+)
+def test_runs_when_the_clock_on_the_wall_says_so(
+    db: sqlite3.Connection, cron: str, now: str, then: str
+) -> None:
+    assert create(db, cron, ms(now)).next_run_time == ms(then)
+
+
+@pytest.mark.parametrize("cron", ["odd", "* * *", "60 * * * *", "* * * * * * *", "@never", " "])
+def test_refuses_what_names_no_time(db: sqlite3.Connection, cron: str) -> None:
+    with pytest.raises(ProtocolError) as error:
+        create(db, cron, 0)
+    assert error.value.code == Code.INVALID
+
+
+def test_makes_a_promise_at_each_time(db: sqlite3.Connection) -> None:
+    now = ms("2026-01-01T10:00:00+01:00")
+    create(db, "* * * * *", now)
+    for minute in (1, 2):
+        due = now + minute * 60_000
+        assert deadlines.next_due(db, due - 1) == due
+        deadlines.expire(db, due)
+        promise = promises.get(db, f"s at {due}", due)
+        assert promise.timeout == due + 500
+        assert promise.tags == {"resonate:schedule": "s", "resonate:invocation": "true"}
+        schedule = schedules.get(db, "s")
+        assert (schedule.last_run_time, schedule.next_run_time) == (due, due + 60_000)
+        deadlines.expire(db, due + 500)
+
+
+def test_runs_once_for_all_that_it_missed(db: sqlite3.Connection) -> None:
+    now = ms("2026-01-01T10:00:00+01:00")
+    create(db, "* * * * *", now)
+    deadlines.expire(db, now + 3_600_000 + 1)
+    assert promises.exists(db, f"s at {now + 60_000}")
+    (count,) = db.execute("SELECT count(*) FROM promises").fetchone()
+    assert count == 1
+    assert schedules.get(db, "s").next_run_time == now + 3_660_000
+
+
+def test_a_deleted_schedule_runs_no_more(db: sqlite3.Connection) -> None:
+    now = ms("2026-01-01T10:00:00+01:00")
+    create(db, "* * * * *", now)
+    schedules.delete(db, "s")
+    assert deadlines.next_due(db, now) is None
+    with pytest.raises(ProtocolError) as error:
+        schedules.delete(db, "s")
+    assert error.value.code == Code.SCHEDULE_NOT_FOUND
