@@ -57,7 +57,6 @@ def _parse_arguments() -> argparse.Namespace:
         prog="python -m devserver",
         description="A small durable server for one machine: what the legacy `resonate serve` "
         "(up to v0.8.2) is to the Resonate Python SDK 0.6.x.",
-        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     parser.add_argument("--port", type=int, default=8001, help="the port of the API (8001)")
