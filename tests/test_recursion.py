@@ -140,7 +140,11 @@ def test_a_killed_server_is_survived_when_it_is_started_again(
         assert worker.wait() == 0, "it has lived through it"
 
 
-def test_a_hanging_worker_loses_its_calls_to_the_others(cluster: Cluster) -> None:
+def test_a_hanging_worker_loses_its_calls_to_the_others(
+    cluster: Cluster, server: str | None
+) -> None:
+    if server is not None:
+        pytest.skip("a real server sends the calls of a hanging worker back to it, every minute")
     workers = cluster.start_workers(3)
     client = cluster.start_client(30)
     hanging = cluster.wait_for_worker("factorial(15)")
