@@ -40,7 +40,6 @@ PATHS = [
     "GET /promises?id=x&cursor={}",
     "GET /schedules?id={}",
 ]
-CLIENT = httpx.Client()
 FIELDS = ["id", "param", "timeout", "tags", "state", "value", "headers", "data", "recv", "counter"]
 FIELDS += ["processId", "ttl", "rootPromiseId", "promise", "task", "cron", "promiseId", "type"]
 texts = st.text(st.characters(), max_size=20) | st.sampled_from(
@@ -72,10 +71,22 @@ def hostile() -> Iterator[Cluster]:
         assert cluster.server.errors == []
 
 
+@pytest.fixture(scope="module")
+def client() -> Iterator[httpx.Client]:
+    with httpx.Client() as client:
+        yield client
+
+
 @settings(max_examples=300, deadline=None, suppress_health_check=list(HealthCheck))
 @given(path=st.sampled_from(PATHS), name=texts, body=values, head=headers, cut=st.integers(0, 300))
 def test_any_request_has_a_clear_answer(
-    hostile: Cluster, path: str, name: str, body: Any, head: dict[bytes, bytes], cut: int
+    hostile: Cluster,
+    client: httpx.Client,
+    path: str,
+    name: str,
+    body: Any,
+    head: dict[bytes, bytes],
+    cut: int,
 ) -> None:
     method, target = path.split(" ", 1)
     quoted = quote(name.encode("utf-8", "surrogatepass"))
@@ -83,7 +94,7 @@ def test_any_request_has_a_clear_answer(
     if cut < len(content):
         content = content[:cut]
     url = httpx.URL(hostile.url).copy_with(raw_path=target.replace("{}", quoted).encode())
-    response = CLIENT.request(method, url, content=content, headers=list(head.items()))
+    response = client.request(method, url, content=content, headers=list(head.items()))
     assert response.status_code < 500, response.text
 
 
