@@ -114,6 +114,21 @@ def test_a_message_of_one_who_leaves_goes_to_another(
             assert claim(api, task, "two") == 201
 
 
+def test_what_a_process_had_claimed_goes_to_another_when_it_ends(
+    api: httpx.Client, poll_url: str, group: str
+) -> None:
+    with Listener(poll_url, group, "one") as one:
+        invoke(api, group, f"poll://any@{group}")
+        task_id, counter = one.next_task()
+        assert claim(api, (task_id, counter), "one") == 201
+        with Listener(poll_url, group, "two") as two:
+            one.close()
+            assert two.next_task() == (task_id, counter + 1)
+            late = api.post("/tasks/complete", json={"id": task_id, "counter": counter})
+            assert late.status_code == 403, "it runs after all, but too late"
+            assert claim(api, (task_id, counter + 1), "two") == 201
+
+
 def test_a_claimed_task_stays_until_its_lease_ends(
     api: httpx.Client, poll_url: str, group: str
 ) -> None:
