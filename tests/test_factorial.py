@@ -1,46 +1,86 @@
-"""The function by itself: the SDK's own local store, no server and no other process."""
+"""The function by itself: its generator, taken step by step, and the SDK's own context."""
 
 from __future__ import annotations
 
+import logging
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
-from resonate import Resonate
+from resonate import Context
+from resonate.conventions import Remote, Sleep
+from resonate.coroutine import RFC
+from resonate.dependencies import Dependencies
+from resonate.registry import Registry
+from resonate.scheduler import Info
 
 from factorial_worker import factorial, report
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Generator
 
 
-@pytest.fixture
-def resonate() -> Iterator[Resonate]:
-    resonate = Resonate.local(group="factorial-worker")
-    resonate.register(factorial.func)
-    resonate.start()
-    yield resonate
-    resonate.stop()
+def begin(n: int, pace: float = 0) -> Generator[Any, Any, int]:
+    """Call the function as a worker does, which runs it up to its first `yield`."""
+    dependencies = Dependencies()
+    dependencies.add("pace", pace)
+    name = f"factorial-{n}"
+    info: Any = Info.__new__(Info)  # a call's attempt and timeout, which factorial does not read
+    ctx = Context(name, name, info, Registry(), dependencies, logging.getLogger())
+    return factorial.func(ctx, n)
+
+
+def value_of(call: Generator[Any, Any, int], value: int | None) -> int:
+    """Give a call the value that it waits for, after which it has its own."""
+    with pytest.raises(StopIteration) as end:
+        call.send(value)
+    result: int = end.value.value
+    return result
+
+
+def run(n: int) -> int:
+    """Do what all workers do together."""
+    call = begin(n)
+    try:
+        request = next(call)
+    except StopIteration as end:
+        result: int = end.value
+        return result
+    return value_of(call, run(*request.conv.args))
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 10, 50])
-def test_computes_the_factorial(resonate: Resonate, n: int) -> None:
-    assert resonate.rpc(f"factorial-{n}", "factorial", n) == math.factorial(n)
+def test_computes_the_factorial(n: int) -> None:
+    assert run(n) == math.factorial(n)
 
 
-def test_gives_every_level_a_promise_of_its_own(resonate: Resonate) -> None:
-    resonate.rpc("factorial-4", "factorial", 4)
-    values = {n: resonate.get(f"factorial-{n}").result() for n in (1, 2, 3, 4)}
-    assert values == {1: 1, 2: 2, 3: 6, 4: 24}
+@pytest.mark.parametrize("n", [0, 1])
+def test_ends_at_one(n: int) -> None:
+    assert value_of(begin(n), None) == 1
 
 
-def test_waits_on_a_durable_timer_before_it_recurses(
-    resonate: Resonate, capsys: pytest.CaptureFixture[str]
-) -> None:
-    resonate.set_dependency("pace", 0.01)
-    assert resonate.rpc("factorial-3", "factorial", 3) == 6
-    timer = resonate.promises.get(id="factorial-3.1")
-    assert (timer.state, timer.tags) == ("RESOLVED", {"resonate:timeout": "true"})
+def test_leaves_the_smaller_one_to_the_group() -> None:
+    call = begin(5)
+    request = next(call)
+    assert isinstance(request, RFC)
+    assert isinstance(request.conv, Remote)
+    assert (request.conv.name, request.conv.args) == ("factorial", (4,))
+    assert request.conv.id == request.conv.idempotency_key == "factorial-4"
+    assert request.conv.tags["resonate:invoke"] == "poll://any@factorial-worker"
+    assert value_of(call, 24) == 120
+
+
+def test_waits_on_a_durable_timer_before_it_recurses() -> None:
+    call = begin(5, pace=0.5)
+    timer = next(call)
+    assert isinstance(timer.conv, Sleep)
+    assert (timer.conv.id, timer.conv.secs) == ("factorial-5.1", 0.5)
+    assert call.send(None).conv.id == "factorial-4"
+    assert value_of(begin(1, pace=0.5), None) == 1, "there is nothing to wait for"
+
+
+def test_prints_when_it_begins_and_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+    run(3)
     assert capsys.readouterr().out.splitlines() == [
         "factorial(3)",
         "factorial(2)",
