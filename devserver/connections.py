@@ -66,7 +66,8 @@ class Connections:
 
     def fell_silent(self, connection_id: str) -> None:
         """Pass a connection over, where others can do what is to be done."""
-        self._silent.add(connection_id)
+        if any(self._find(group, connection_id) for group in self._groups):
+            self._silent.add(connection_id)
 
     def spoke(self, connection_id: str) -> None:
         """Count on a connection again."""

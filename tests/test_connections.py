@@ -63,3 +63,9 @@ def test_who_comes_back_is_not_silent(connections: Connections) -> None:
     connections.fell_silent("one")
     connections.add(Connection("group", "one"))
     assert chosen(connections, ANY_ONE) == ["one"]
+
+
+def test_who_fell_silent_while_away_is_not_silent_when_back(connections: Connections) -> None:
+    connections.fell_silent("four")
+    connections.add(Connection("group", "four"))
+    assert chosen(connections, Address("any", "group", "four")) == ["four"]

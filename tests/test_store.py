@@ -385,6 +385,40 @@ def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) 
     assert send(db, back) == [("__invoke:sent", 2)]
 
 
+# What it costs
+
+
+def test_no_transition_looks_at_all_that_was_ever_done(db: sqlite3.Connection) -> None:
+    statements: set[str] = set()
+    db.set_trace_callback(statements.add)
+    create(db, "root", tags=INVOKE)
+    create(db, "leaf")
+    send(db)
+    claim(db, "__invoke:root")
+    tasks.heartbeat(db, "one", NOW)
+    wait_for(db, "root", "leaf")
+    tasks.complete(db, TaskRef("__invoke:root", 1), NOW)
+    resolve(db, "leaf")
+    send(db)
+    tasks.recover(db, NOW)
+    tasks.wake_parked(db, NOW)
+    for also_claimed in (True, False):
+        tasks.take_back_of_process(db, "one", also_claimed=also_claimed)
+    deadlines.expire(db, NOW)
+    deadlines.next_due(db, NOW)
+    promises.get(db, "root", NOW)
+    db.set_trace_callback(None)
+    plans = {
+        statement: [step for *_, step in db.execute(f"EXPLAIN QUERY PLAN {statement}")]
+        for statement in statements
+    }
+    assert len(plans) > 15
+    scans = {s: [step for step in plan if step.startswith("SCAN")] for s, plan in plans.items()}
+    full = {s: steps for s, steps in scans.items() if any("INDEX" not in x for x in steps)}
+    # Of the few results of `next_due` it may look at each.
+    assert all("MIN(due)" in statement for statement in full), full
+
+
 # The file
 
 

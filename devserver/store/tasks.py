@@ -29,6 +29,8 @@ MIN_TTL_MS, MAX_TTL_MS = 1_000, 2**62
 # The latest time that SQLite can hold.
 MAX_TIME = 2**63 - 1
 
+# In these words SQLite knows that the indices of `schema.sql` hold what is asked for.
+OUT = "state IN ('ENQUEUED', 'CLAIMED')"
 # A new counter, so that whoever had the task cannot act on it any more.
 TAKE_BACK = """UPDATE tasks
     SET state = 'INIT', process_id = NULL, counter = counter + 1, expires_at = 0"""
@@ -238,8 +240,8 @@ def heartbeat(db: sqlite3.Connection, process_id: str, now: int) -> int:
         How many tasks it holds.
     """
     return db.execute(
-        """UPDATE tasks SET expires_at = MIN(? + ttl, timeout)
-           WHERE process_id = ? AND state = 'CLAIMED'""",
+        f"""UPDATE tasks SET expires_at = MIN(? + ttl, timeout)
+            WHERE process_id = ? AND {OUT} AND state = 'CLAIMED'""",
         (now, process_id),
     ).rowcount
 
@@ -265,7 +267,7 @@ def send_ready[R: Receiver](
                 SELECT 1 FROM tasks AS other
                 WHERE other.root_promise_id = task.root_promise_id
                   AND other.state IN ('ENQUEUED', 'CLAIMED'))
-            ORDER BY sort_id""",
+            ORDER BY +sort_id  -- the plus: or SQLite walks through all tasks in that order""",
         (now,),
     ).fetchall()
     deliveries: list[Delivery[R]] = []
@@ -324,8 +326,8 @@ def take_back_of_process(db: sqlite3.Connection, process_id: str, *, also_claime
         also_claimed: those that it has claimed too, because it runs no more. (Should it run
             after all, the new counters keep its late answers out.)
     """
-    states = "('ENQUEUED', 'CLAIMED')" if also_claimed else "('ENQUEUED')"
-    db.execute(f"{TAKE_BACK} WHERE process_id = ? AND state IN {states}", (process_id,))
+    which = OUT if also_claimed else f"{OUT} AND state = 'ENQUEUED'"
+    db.execute(f"{TAKE_BACK} WHERE process_id = ? AND {which}", (process_id,))
 
 
 def take_back_expired(db: sqlite3.Connection, now: int) -> set[str]:
@@ -334,7 +336,7 @@ def take_back_expired(db: sqlite3.Connection, now: int) -> set[str]:
     Returns:
         The processes that had them.
     """
-    expired = "state IN ('ENQUEUED', 'CLAIMED') AND expires_at <= ?"
+    expired = f"{OUT} AND expires_at <= ?"
     rows = db.execute(f"SELECT process_id FROM tasks WHERE {expired}", (now,)).fetchall()
     if rows:
         db.execute(f"{TAKE_BACK} WHERE {expired}", (now,))
@@ -344,12 +346,12 @@ def take_back_expired(db: sqlite3.Connection, now: int) -> set[str]:
 def recover(db: sqlite3.Connection, now: int) -> None:
     """Give those who were at work when the server stopped the time to come back."""
     db.execute(
-        """UPDATE tasks SET expires_at = MIN(MAX(expires_at, ? + ttl), timeout)
-           WHERE state = 'CLAIMED'""",
+        f"""UPDATE tasks SET expires_at = MIN(MAX(expires_at, ? + ttl), timeout)
+            WHERE {OUT} AND state = 'CLAIMED'""",
         (now,),
     )
     db.execute(
-        "UPDATE tasks SET expires_at = MIN(?, timeout) WHERE state = 'ENQUEUED'",
+        f"UPDATE tasks SET expires_at = MIN(?, timeout) WHERE {OUT} AND state = 'ENQUEUED'",
         (now + TIME_TO_CLAIM_MS,),
     )
 
