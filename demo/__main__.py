@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import argparse
 import math
-import queue
 import signal
 import sys
-import time
+from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
-from rich.text import Text
 
-from demo.processes import Cluster, Process, ProcessError
+from demo.board import Board
+from demo.keys import has_keys, pressed_keys
+from demo.lines import Lines
+from demo.processes import Cluster, ProcessError
+from demo.run import Run
+from demo.timeline import draw
+from demo.watch import Watch
 
 if TYPE_CHECKING:
-    type Lines = queue.SimpleQueue[tuple[Process, str | None]]
-
-WORKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "red")
+    from demo.watch import View
 
 
 def main() -> int:
@@ -32,7 +35,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):  # they end it as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     try:
-        return _run(args.n, args.workers, args.pace, args.resonate)
+        return _run(args)
     except KeyboardInterrupt:
         print("demo: stopped; no process and no file is left", file=sys.stderr)
         return 130
@@ -62,11 +65,35 @@ def _parse_arguments() -> argparse.Namespace:
         help="how long each call waits before it recurses (default: 0.2)",
     )
     parser.add_argument(
+        "--kill",
+        nargs="?",
+        const="worker",
+        type=_victim,
+        metavar="server",
+        help="in the middle of the descent, `kill -9` the worker that holds the most calls; "
+        "or the server, which is started again on the same data",
+    )
+    parser.add_argument(
+        "--restart", action="store_true", help="start another worker for each one that is killed"
+    )
+    parser.add_argument(
+        "--plain", action="store_true", help="print lines, also where a live board could be drawn"
+    )
+    parser.add_argument(
+        "--plot",
+        type=_picture,
+        metavar="FILE",
+        help="draw the run as a picture, timeline.svg or timeline.png",
+    )
+    parser.add_argument(
         "--resonate",
         metavar="BINARY",
         help="a real legacy Resonate server to use instead of the devserver",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.kill == "worker" and args.workers == 1 and not args.restart:
+        parser.error("a killed worker needs another one: add --restart, or more --workers")
+    return args
 
 
 def _natural(text: str) -> int:
@@ -81,6 +108,21 @@ def _positive(text: str) -> int:
     return int(text)
 
 
+def _victim(text: str) -> str:
+    if text not in {"worker", "server"}:
+        raise argparse.ArgumentTypeError(f"{text!r} is neither worker nor server")
+    return text
+
+
+def _picture(text: str) -> Path:
+    path = Path(text)
+    if path.suffix not in {".svg", ".png"}:
+        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .svg nor in .png")
+    if not path.parent.is_dir():
+        raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r}")
+    return path
+
+
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds <= 3600:
@@ -88,46 +130,60 @@ def _seconds(text: str) -> float:
     return seconds
 
 
-def _run(n: int, worker_count: int, pace: float, resonate: str | None) -> int:
-    console = Console(highlight=False, soft_wrap=True)
-    lines: Lines = queue.SimpleQueue()
-    with Cluster(resonate, lambda process, line: lines.put((process, line))) as cluster:
-        cluster.start_workers(worker_count, pace)
-        begin = time.monotonic()
-        client = cluster.start_client(n)
-        _show(console, lines, cluster, client)
-        took = time.monotonic() - begin
+def _run(args: argparse.Namespace) -> int:
+    console = Console(highlight=False)
+    run = Run(args.n)
+    watch = Watch(run, args.pace, args.kill, restart=args.restart)
+    with Cluster(args.resonate, watch.line) as cluster, ExitStack() as screen:
+        client = watch.start(cluster, args.workers, args.n)
+        view: View = Lines(run, console)
+        if not args.plain and sys.stdout.isatty() and console.is_interactive:
+            keys = ""
+            if has_keys():
+                screen.enter_context(pressed_keys(watch.key))
+                keys = "keys: k kills a worker, s kills the server and starts it again, q stops"
+            view = screen.enter_context(Board(run, console, lambda: watch.clock, keys))
+        watch.follow(cluster, client, view)
+        took = watch.clock
         answer = client.output[-1:] if client.wait() == 0 else []
+        screen.close()
         for worker in cluster.workers:
             worker.stop()
-    expected = f"Result: {math.factorial(n)}"
+    expected = f"Result: {math.factorial(args.n)}"
     if answer != [expected]:
         raise ProcessError("the client has no right answer")
-    shares = ", ".join(f"{worker.name} took {_calls(worker)}" for worker in cluster.workers)
-    console.print(f"{shares}; {took:.1f} s from the client's start to its end.")
-    console.print(f"The result equals Python's math.factorial({n}):")
-    console.print(expected)
+    if args.plot:
+        draw(run, took, args.plot)
+    for line in [*_recovery(run, args.kill), _shares(run, took)]:
+        console.print(line, soft_wrap=True)
+    console.print(f"The result equals Python's math.factorial({args.n}):")
+    console.print(expected, soft_wrap=True)
     return 0
 
 
-def _show(console: Console, lines: Lines, cluster: Cluster, client: Process) -> None:
-    """Print each line as it comes, with the name of its process, until the client ends."""
-    while True:
-        process, line = lines.get()
-        if line is None:
-            if process is client:
-                return
-            raise ProcessError(f"{process.name} has ended: {' '.join(process.errors)}")
-        style = "bold"
-        if process in cluster.workers:
-            style = WORKER_STYLES[cluster.workers.index(process) % len(WORKER_STYLES)]
-        if not line.startswith("Result: "):
-            console.print(Text(f"{process.name:>8} | {line}", style))
+def _recovery(run: Run, kill: str | None) -> list[str]:
+    """Say what a kill has cost."""
+    if not run.kills:
+        return ["Nothing was killed: the run was over too soon."] if kill else []
+    survivors: dict[str, list[int]] = {}
+    for attempt in run.takeovers:
+        survivors.setdefault(attempt.worker.name, []).append(attempt.n)
+    again = len(run.computed_again)
+    return [
+        *(
+            f"{name} took over factorial of {', '.join(map(str, calls))}."
+            for name, calls in survivors.items()
+        ),
+        f"Of {run.calls} results, {run.calls - again} were computed once and {again} again.",
+    ]
 
 
-def _calls(worker: Process) -> str:
-    count = sum(line.startswith("factorial(") and "=" not in line for line in worker.output)
-    return "1 call" if count == 1 else f"{count} calls"
+def _shares(run: Run, took: float) -> str:
+    shares = [
+        f"{worker.name} took {len(worker.attempts)} call{'' if len(worker.attempts) == 1 else 's'}"
+        for worker in run.workers
+    ]
+    return f"{', '.join(shares)}; {took:.1f} s from the client's start to its end."
 
 
 if __name__ == "__main__":

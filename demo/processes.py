@@ -212,26 +212,31 @@ class Cluster:
         }
 
     def start_server(self) -> None:
-        """Start the server, for the first time or again on the same ports and data.
+        """Start the server, for the first time or again, and wait until it takes requests.
 
         Raises:
             ProcessError: it does not come up.
         """
+        self.launch_server()
+        if self._resonate is None:
+            self.server.wait_for("Data in")
+        else:
+            self.server.wait_for("starting http server")
+            self.server.wait_for("starting poll server")
+
+    def launch_server(self) -> None:
+        """Start the server, always on the same ports and data, and do not wait for it."""
         if self._resonate is None:
             ports = ["--port", str(self._port), "--poll-port", str(self._poll_port)]
             command = [sys.executable, "-m", "devserver", *ports]
             command += ["--db", str(self._data / "devserver.db")]
-            self.server = self._start("server", command)
-            self.server.wait_for("Data in")
         else:
             grpc, metrics = (f"127.0.0.1:{port}" for port in self._other_ports)
             command = [self._resonate, "serve", "--api-grpc-addr", grpc, "--metrics-addr", metrics]
             command += ["--api-http-addr", f"127.0.0.1:{self._port}", "--system-url", self.url]
             command += ["--aio-poll-addr", f"127.0.0.1:{self._poll_port}"]
             command += ["--aio-store-sqlite-path", str(self._data / "resonate.db")]
-            self.server = self._start("server", command)
-            self.server.wait_for("starting http server")
-            self.server.wait_for("starting poll server")
+        self.server = self._start("server", command)
 
     def start_workers(self, count: int, pace: float = 0) -> list[Process]:
         """Start some more workers, and wait until each one says that it runs.
@@ -243,14 +248,17 @@ class Cluster:
         Raises:
             ProcessError: one of them does not come up.
         """
-        script = str(ROOT / "factorial_worker.py")
-        command = [sys.executable, script, "--pace", str(pace)]
-        first = len(self.workers) + 1
-        workers = [self._start(f"worker {first + i}", command) for i in range(count)]
-        self.workers += workers
+        workers = [self.launch_worker(pace) for _ in range(count)]
         for worker in workers:
             worker.wait_for("is running")
         return workers
+
+    def launch_worker(self, pace: float = 0) -> Process:
+        """Start one more worker, and do not wait for it; see `start_workers`."""
+        command = [sys.executable, str(ROOT / "factorial_worker.py"), "--pace", str(pace)]
+        worker = self._start(f"worker {len(self.workers) + 1}", command)
+        self.workers.append(worker)
+        return worker
 
     def wait_for_worker(self, text: str, timeout: float = PATIENCE) -> Process:
         """Wait until one of the workers has printed a line that contains a text.

@@ -1,0 +1,173 @@
+"""The run as a live board: a row for each call, a column for each worker."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Self
+
+from rich import box
+from rich.console import Group
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Column, Table
+from rich.text import Text
+
+from demo.lines import style
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from types import TracebackType
+
+    from rich.console import Console, ConsoleOptions, RenderResult
+
+    from demo.run import Attempt, Run, Worker
+
+# What a column needs (characters), and the lines that are not calls.
+COLUMN_WIDTH = 14
+FRAME_HEIGHT = 12
+NEWS = 3
+
+
+class Board:
+    """Draws a run again and again on a terminal.
+
+    It is a context manager: entered, it draws; left, its last state stays on the screen.
+
+    Args:
+        run: what to show.
+        console: where.
+        clock: the seconds since the run began.
+        keys: a line that says which keys there are.
+    """
+
+    def __init__(self, run: Run, console: Console, clock: Callable[[], float], keys: str) -> None:
+        self._run = run
+        self._clock = clock
+        self._keys = keys
+        self._live = Live(self, console=console, auto_refresh=False, vertical_overflow="crop")
+
+    def __enter__(self) -> Self:
+        self._live.start(refresh=True)
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._keys = ""
+        self._live.refresh()
+        self._live.stop()
+
+    def update(self) -> None:
+        """Draw what is so now."""
+        self._live.refresh()
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        rows = self._window(max(options.size.height - FRAME_HEIGHT, 3))
+        yield Group(
+            self._title(),
+            self._progress(),
+            self._calls(rows, options.max_width),
+            self._legend(rows),
+            *self._news(),
+            Text(self._keys, "dim", no_wrap=True, overflow="ellipsis"),
+        )
+
+    def _title(self) -> Table:
+        line = Table.grid(Column(ratio=1), Column(justify="right"), expand=True)
+        line.add_row(Text(f"factorial({self._run.n})", "bold"), f"{self._clock():.1f} s")
+        return line
+
+    def _progress(self) -> Table:
+        run = self._run
+        begun, done = len(run.attempts), len(run.results)
+        line = Table.grid(Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
+        line.add_row(
+            ProgressBar(total=2 * run.calls, completed=begun + done),
+            f"{begun} of {run.calls} begun, {done} done",
+        )
+        return line
+
+    def _calls(self, rows: list[int], width: int) -> Table:
+        own, others = self._columns(max((width - 8) // (COLUMN_WIDTH + 2), 1))
+        headers = [self._header(worker) for worker in own]
+        if others:
+            headers.append(Text(f"{len(others)} others"))
+        table = Table(
+            Column("n", justify="right", no_wrap=True),
+            *(Column(header, ratio=1, no_wrap=True, overflow="ellipsis") for header in headers),
+            box=box.SIMPLE_HEAD,
+            expand=True,
+            padding=(0, 1),
+            pad_edge=False,
+        )
+        for n in rows:
+            attempts = self._run.attempts.get(n, [])
+            of_others = [attempt for attempt in attempts if attempt.worker in others]
+            cells = [
+                next((self._cell(attempt) for attempt in attempts if attempt.worker is worker), "")
+                for worker in own
+            ]
+            if of_others:
+                last = of_others[-1]
+                cells.append(Text.assemble(f"{last.worker.name} ", self._cell(last)))
+            table.add_row(Text(str(n), "bold" if n == self._run.front else ""), *cells)
+        return table
+
+    def _columns(self, room: int) -> tuple[list[Worker], list[Worker]]:
+        """Choose who has a column: of too many the living first, and the latest dead."""
+        workers = self._run.workers
+        if len(workers) <= room:
+            return workers, []
+        by_need = sorted(workers, key=lambda w: (w.died is not None, -(w.died or 0)))
+        others = by_need[room - 1 :]
+        return [worker for worker in workers if worker not in others], others
+
+    def _legend(self, rows: list[int]) -> Table:
+        """Say what a newcomer cannot see, and which of many rows these are."""
+        line = Table.grid(Column(ratio=1, no_wrap=True, style="dim"), Column(), expand=True)
+        shown = f"{rows[0]} to {rows[-1]} of {self._run.n}" if len(rows) < self._run.calls else ""
+        line.add_row("A call that waits rests in the server; no worker runs it.", shown)
+        return line
+
+    def _window(self, room: int) -> list[int]:
+        """Choose the rows: all of a few, of many those about the call where it happens."""
+        top, bottom = self._run.n, 1 if self._run.n else 0
+        first = min(self._run.front + 2 * room // 3, top)
+        last = max(first - room + 1, bottom)
+        return list(range(min(last + room - 1, top), last - 1, -1))
+
+    def _header(self, worker: Worker) -> Text:
+        lost = sum(attempt.value is None for attempt in worker.attempts)
+        if worker.died is None:
+            colour, state, load = style(worker.index), "alive", f"holds {len(worker.holds)}"
+        else:
+            colour, state, load = "red", "KILLED", f"left {lost}"
+        return Text.assemble(
+            (f"{worker.name} {state}", f"bold {colour}"),
+            (f"\npid {worker.pid}\n{load}, did {worker.done}", "not bold"),
+        )
+
+    def _cell(self, attempt: Attempt) -> Text:
+        """Say what a worker has to do with a call."""
+        worker, n = attempt.worker, attempt.n
+        attempts = self._run.attempts[n]
+        colour = style(worker.index)
+        took_over = " (takeover)" if attempt is not attempts[0] else ""
+        if attempt.value is not None:
+            return Text(f"= {attempt.value}{took_over}", colour)
+        if attempt is not attempts[-1]:
+            return Text(f"went to {attempts[-1].worker.name}", "dim red")
+        if worker.died is not None:
+            return Text("left behind", "bold red")
+        state = f"waits for {n - 1}" if n - 1 in self._run.attempts else "begun"
+        return Text(state + took_over, f"bold {colour}" if state == "begun" else colour)
+
+    def _news(self) -> list[Text]:
+        news = self._run.news[-NEWS:]
+        lines = [Text(f"{entry.time:6.1f} s  {entry.text}", "yellow") for entry in news]
+        lines += [Text()] * (NEWS - len(news))
+        for line in lines:
+            line.no_wrap, line.overflow = True, "ellipsis"
+        return lines

@@ -1,0 +1,41 @@
+"""The keys of the terminal, as they are pressed."""
+
+from __future__ import annotations
+
+import os
+import sys
+import termios
+import threading
+import tty
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+
+def has_keys() -> bool:
+    """Tell whether stdin is a terminal that listens to this program."""
+    return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+
+
+@contextmanager
+def pressed_keys(listener: Callable[[str], None]) -> Iterator[None]:
+    """Hear of each key at once, without Enter and without an echo, while inside.
+
+    Args:
+        listener: called with each character, from a thread.
+    """
+    terminal = sys.stdin.fileno()
+    before = termios.tcgetattr(terminal)
+
+    def listen() -> None:
+        while key := os.read(terminal, 1):
+            listener(key.decode("ascii", "replace"))
+
+    tty.setcbreak(terminal)
+    try:
+        threading.Thread(target=listen, daemon=True).start()
+        yield
+    finally:
+        termios.tcsetattr(terminal, termios.TCSADRAIN, before)

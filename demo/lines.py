@@ -1,0 +1,41 @@
+"""The run as plain lines, each with the name of the process that printed it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rich.text import Text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from demo.run import Run
+
+WORKER_STYLES = ("cyan", "magenta", "green", "yellow", "blue", "bright_black")
+
+
+class Lines:
+    """Prints the log of a run as it grows.
+
+    Args:
+        run: what to show.
+        console: where.
+    """
+
+    def __init__(self, run: Run, console: Console) -> None:
+        self._run = run
+        self._console = console
+        self._printed = 0
+
+    def update(self) -> None:
+        """Print what is new."""
+        styles = {worker.name: style(worker.index) for worker in self._run.workers}
+        for entry in self._run.log[self._printed :]:
+            line = Text(f"{entry.source:>8} | {entry.text}", styles.get(entry.source, "bold"))
+            self._console.print(line, soft_wrap=True)
+        self._printed = len(self._run.log)
+
+
+def style(index: int) -> str:
+    """Give a worker its colour, by its place among the workers."""
+    return WORKER_STYLES[index % len(WORKER_STYLES)]
