@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 # What a column needs (characters), and the lines that are not calls.
 COLUMN_WIDTH = 14
-FRAME_HEIGHT = 12
+FRAME_HEIGHT = 13
 NEWS = 3
 
 
@@ -75,7 +75,7 @@ class Board:
         )
 
     def _title(self) -> Table:
-        line = Table.grid(Column(ratio=1), Column(justify="right"), expand=True)
+        line = Table.grid(Column(ratio=1), Column(justify="right", no_wrap=True), expand=True)
         line.add_row(Text(f"factorial({self._run.n})", "bold"), f"{self._clock():.1f} s")
         return line
 
@@ -126,7 +126,9 @@ class Board:
 
     def _legend(self, rows: list[int]) -> Table:
         """Say what a newcomer cannot see, and which of many rows these are."""
-        line = Table.grid(Column(ratio=1, no_wrap=True, style="dim"), Column(), expand=True)
+        line = Table.grid(
+            Column(ratio=1, no_wrap=True, style="dim"), Column(no_wrap=True), expand=True
+        )
         shown = f"{rows[0]} to {rows[-1]} of {self._run.n}" if len(rows) < self._run.calls else ""
         line.add_row("A call that waits rests in the server; no worker runs it.", shown)
         return line

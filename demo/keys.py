@@ -15,8 +15,11 @@ if TYPE_CHECKING:
 
 
 def has_keys() -> bool:
-    """Tell whether stdin is a terminal that listens to this program."""
-    return sys.stdin.isatty() and os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    """Tell whether this program is the one that the keys of its terminal are for."""
+    try:
+        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
+    except OSError:  # stdin is no terminal, or that of another session
+        return False
 
 
 @contextmanager

@@ -70,7 +70,8 @@ def draw(run: Run, took: float, path: Path) -> None:
     ]
     bars.append(Patch(color=to_rgba("black", RUNNING), label="a worker runs it"))
     bars.append(Patch(color=to_rgba("black", WAITING), label="it waits for the one below"))
-    bars.append(Patch(color=LEFT_BEHIND, label="left behind by a killed worker"))
+    if run.takeovers:
+        bars.append(Patch(color=LEFT_BEHIND, label="left behind by a killed worker"))
     figure.legend(handles=bars, loc="outside lower center", ncols=3, frameon=False)
     figure.savefig(path, dpi=150)
 

@@ -64,6 +64,9 @@ class Watch:
         """
         for worker in cluster.start_workers(workers, self._pace):
             self._run.joined(worker.name, worker.pid)
+        everyone = [cluster.server, *cluster.workers]
+        pids = ", ".join(f"{process.name} {process.pid}" for process in everyone)
+        self._run.notice(0, f"process ids: {pids}")
         self._begin = time.monotonic()
         return cluster.start_client(n)
 

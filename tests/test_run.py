@@ -1,0 +1,124 @@
+"""What the demo makes of the lines that it hears."""
+
+from __future__ import annotations
+
+from io import StringIO
+
+import pytest
+from rich.console import Console
+
+from demo.board import Board
+from demo.run import Run
+
+
+def run_of(n: int, workers: int = 3) -> Run:
+    run = Run(n)
+    for i in range(1, workers + 1):
+        run.joined(f"worker {i}", 1000 + i)
+    return run
+
+
+def descend(run: Run, to: int = 1) -> None:
+    """Let the workers begin the calls in turn."""
+    for n in range(run.n, to - 1, -1):
+        worker = run.workers[(run.n - n) % len(run.workers)]
+        run.printed(0.1 * (run.n - n), worker.name, f"factorial({n})")
+
+
+def notices(run: Run) -> list[str]:
+    return [entry.text for entry in run.news]
+
+
+def test_a_worker_holds_what_it_began_and_did_not_finish() -> None:
+    run = run_of(4)
+    descend(run)
+    assert [worker.holds for worker in run.workers] == [[4, 1], [3], [2]]
+    run.printed(1, "worker 1", "factorial(1) = 1")
+    assert [worker.holds for worker in run.workers] == [[4], [3], [2]]
+    assert run.results == {1}
+
+
+def test_what_a_dead_worker_held_is_taken_over() -> None:
+    run = run_of(4)
+    descend(run)
+    run.worker_died(1.0, "worker 1")
+    run.printed(1.1, "worker 3", "factorial(1)")
+    run.printed(1.2, "worker 3", "factorial(1) = 1")
+    assert notices(run) == [
+        "worker 1 (pid 1001) was killed; it held 2 calls: 4, 1",
+        "worker 3 took over factorial(1) from worker 1",
+    ]
+    assert [(attempt.n, attempt.worker.name) for attempt in run.takeovers] == [(1, "worker 3")]
+    assert run.workers[0].holds == []
+    assert run.computed_again == []
+
+
+def test_what_was_computed_twice_is_counted() -> None:
+    run = run_of(2)
+    descend(run)
+    run.printed(1.0, "worker 2", "factorial(1) = 1")
+    run.worker_died(1.1, "worker 2")
+    run.printed(1.2, "worker 3", "factorial(1)")
+    run.printed(1.3, "worker 3", "factorial(1) = 1")
+    assert run.computed_again == [1]
+    assert run.takeovers == []
+    assert notices(run)[-1] == "worker 3 computes factorial(1) again"
+
+
+def test_a_call_may_move_between_living_workers() -> None:
+    run = run_of(3)
+    descend(run)
+    run.printed(1.0, "worker 2", "factorial(3)")
+    assert [worker.holds for worker in run.workers] == [[], [2, 3], [1]]
+
+
+def test_other_lines_are_only_kept() -> None:
+    run = run_of(3)
+    run.printed(0, "worker 1", "Factorial worker is running...")
+    run.printed(0, "server", "factorial(3)")
+    assert run.attempts == {}
+    assert [entry.text for entry in run.log] == ["Factorial worker is running...", "factorial(3)"]
+
+
+def board(run: Run, height: int, width: int) -> list[str]:
+    """Draw a board, and give its lines."""
+    screen = StringIO()
+    console = Console(file=screen, height=height, width=width, color_system=None)
+    console.print(Board(run, console, lambda: 1.5, "keys: none"))
+    return [line.rstrip() for line in screen.getvalue().splitlines()]
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 10, 500, 5000])
+@pytest.mark.parametrize(("height", "width"), [(24, 80), (12, 40), (60, 200), (5, 20)])
+@pytest.mark.parametrize("workers", [1, 3, 20])
+def test_the_board_fits_its_terminal(n: int, height: int, width: int, workers: int) -> None:
+    run = run_of(n, workers)
+    descend(run, to=max(n // 2, 1))
+    lines = board(run, height, width)
+    assert len(lines) <= max(height, 16)
+
+
+def rows(lines: list[str]) -> list[int]:
+    """Say which calls have a row."""
+    firsts = [line.split()[0] for line in lines if line.split()]
+    return [int(first) for first in firsts if first.isdecimal()]
+
+
+def test_a_big_board_shows_where_it_happens() -> None:
+    run = run_of(500)
+    descend(run, to=250)
+    shown = rows(board(run, 24, 80))
+    assert len(shown) >= 10
+    assert 250 in shown
+    descend(run)
+    for n in range(1, 400):
+        run.printed(9, run.workers[(500 - n) % 3].name, f"factorial({n}) = 7")
+    shown = rows(board(run, 24, 80))
+    assert {399, 400} <= set(shown)
+
+
+def test_a_call_of_a_worker_without_a_column_is_still_shown() -> None:
+    run = run_of(20, workers=20)
+    descend(run)
+    text = "\n".join(board(run, 40, 80))
+    assert "worker 20 begun" in text
