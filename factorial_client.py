@@ -1,20 +1,16 @@
 """The client: it asks the workers for one factorial, and prints it."""
 
-import sys
 from argparse import ArgumentParser, ArgumentTypeError
 
-from resonate import Resonate
+from plumbing import Client
 
-# Python refuses to print a number of more than 4,300 digits unless it is told not to.
-sys.set_int_max_str_digits(0)
-
-resonate = Resonate.remote(group="factorial-client")
+resonate = Client(group="factorial-client")
 
 
 def whole_number(text: str) -> int:
-    """Read n from the command line."""
-    if not text.isdecimal():
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+    """Read n from the command line; all results of a run past 10,000 would fill a disk."""
+    if not text.isdecimal() or int(text) > 10_000:
+        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 to 10000")
     return int(text)
 
 

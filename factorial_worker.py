@@ -1,42 +1,34 @@
 """A worker: it computes factorials, and leaves each smaller one to the whole group."""
 
-import os
-import signal
-import sys
 from argparse import ArgumentParser
 from collections.abc import Generator
 from threading import Event
 from typing import Any
 
-from resonate import Context, Resonate
+from resonate import Context
 
-# Python refuses to print a number of more than 4,300 digits unless it is told not to.
-sys.set_int_max_str_digits(0)
+from plumbing import Worker, shortened
 
-resonate = Resonate.remote(group="factorial-worker")
+resonate = Worker(group="factorial-worker")
 
 
 @resonate.register
 def factorial(ctx: Context, n: int) -> Generator[Any, Any, int]:
     """Return n!, with a durable promise for every level of the recursion."""
-    print(f"factorial({n})", flush=True)
-    if n <= 1:
-        return report(n, 1)
-    if pace := ctx.get_dependency("pace"):
-        yield ctx.sleep(pace)
-    result = yield ctx.rpc("factorial", n - 1).options(
-        target="poll://any@factorial-worker", id=f"factorial-{n - 1}"
-    )
-    return report(n, n * result)
-
-
-def report(n: int, value: int) -> int:
-    """Print the value of a call, shortened where it is long, and return it."""
-    text = str(value)
-    if len(text) > 40:
-        text = f"{text[:10]}...{text[-10:]} ({len(text)} digits)"
-    print(f"factorial({n}) = {text}", flush=True)
-    return value
+    if type(n) is not int or n < 0:
+        raise ValueError(f"n must be a whole number from 0 up, not {n!r}")
+    print(f"factorial({n})")
+    result = 1
+    if n > 1:
+        if pace := ctx.get_dependency("pace"):
+            yield ctx.sleep(pace)
+        result = n * (
+            yield ctx.rpc("factorial", n - 1).options(
+                target="poll://any@factorial-worker", id=f"factorial-{n - 1}"
+            )
+        )
+    print(f"factorial({n}) = {shortened(result)}")
+    return result
 
 
 def seconds(text: str) -> float:
@@ -59,14 +51,9 @@ def main() -> None:
     )
     resonate.set_dependency("pace", parser.parse_args().pace)
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # SIGTERM is like Ctrl-C
-    try:
-        resonate.start()
-        print("Factorial worker is running...", flush=True)
-        Event().wait()
-    except KeyboardInterrupt:
-        print("Factorial worker stopped.", flush=True)
-        os._exit(0)  # at once: what this worker was doing, another one takes over
+    resonate.start()
+    print("Factorial worker is running...")
+    Event().wait()
 
 
 if __name__ == "__main__":

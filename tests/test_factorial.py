@@ -14,7 +14,8 @@ from resonate.dependencies import Dependencies
 from resonate.registry import Registry
 from resonate.scheduler import Info
 
-from factorial_worker import factorial, report
+from factorial_worker import factorial
+from plumbing import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -91,7 +92,12 @@ def test_prints_when_it_begins_and_what_it_has(capsys: pytest.CaptureFixture[str
     ]
 
 
-def test_prints_a_long_value_by_its_ends(capsys: pytest.CaptureFixture[str]) -> None:
-    assert report(100, math.factorial(100)) == math.factorial(100)
-    printed = capsys.readouterr().out
-    assert printed == "factorial(100) = 9332621544...0000000000 (158 digits)\n"
+@pytest.mark.parametrize("n", [-1, "5", 5.0, True, None, [5]])
+def test_refuses_what_is_no_whole_number(n: Any) -> None:
+    with pytest.raises(ValueError, match="n must be a whole number from 0 up, not "):
+        next(begin(n))
+
+
+def test_a_long_value_is_shown_by_its_ends() -> None:
+    assert shortened(math.factorial(100)) == "9332621544...0000000000 (158 digits)"
+    assert shortened(math.factorial(30)) == str(math.factorial(30))
