@@ -70,7 +70,7 @@ class Client(Remote):
             now = time.monotonic()
             if levels != (levels := self._levels(handle.id)):
                 changed = now
-            elif now - changed > 3 and hint:
+            elif now - changed > 5 and hint:
                 say(hint)
                 hint = ""
             show(f"{now - begin:.0f} s: {levels[0]} levels begun, {levels[1]} done")

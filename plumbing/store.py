@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import time
 from contextlib import suppress
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING, Any, override
 from urllib.parse import urlsplit
 
 import requests
+from resonate.encoders import Base64Encoder
 from resonate.errors import ResonateStoreError
 from resonate.options import Options
 from resonate.stores import RemoteStore
@@ -47,7 +49,7 @@ class Store(RemoteStore):
     """The SDK's store, on connections that stay open: the SDK opens one for each request."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__(encoder=_Encoder())
         self._promises = _Promises(self)
         self._tasks = self.own_tasks = _Tasks(self)
         self._kept = local()
@@ -88,9 +90,7 @@ class Store(RemoteStore):
         while True:
             with suppress(OSError, HTTPException, ValueError):
                 status, body = self._exchange(req)
-                if status == 204:
-                    return None
-                answer = json.loads(body)
+                answer: Any = json.loads(body) if body else None
                 if status < 400:
                     return answer
                 if status != 500:
@@ -101,19 +101,12 @@ class Store(RemoteStore):
         raise RefusedError(error["message"], error["code"])
 
     def _exchange(self, req: requests.PreparedRequest) -> tuple[int, bytes]:
-        assert req.method is not None
-        assert req.body is None or isinstance(req.body, bytes)
         connection = self._connection()
-        for last_try in (False, True):
-            try:
-                connection.request(req.method, req.path_url, req.body, dict(req.headers))
-                answer = connection.getresponse()
-                return answer.status, answer.read()
-            except (OSError, HTTPException):
-                connection.close()  # it had been idle, or the server was restarted
-                if last_try:
-                    raise
-        raise AssertionError
+        try:
+            return _answer(connection, req)
+        except (OSError, HTTPException):
+            connection.close()  # it had been idle, or the server was restarted
+            return _answer(connection, req)
 
     def _connection(self) -> HTTPConnection:
         """Give each thread a connection of its own, which is opened when it is used."""
@@ -124,6 +117,22 @@ class Store(RemoteStore):
             self._kept.connection = kind(url.hostname, url.port, timeout=TIMEOUT)
         connection: HTTPConnection = self._kept.connection
         return connection
+
+
+def _answer(connection: HTTPConnection, req: requests.PreparedRequest) -> tuple[int, bytes]:
+    assert req.method is not None
+    assert req.body is None or isinstance(req.body, bytes)
+    connection.request(req.method, req.path_url, req.body, dict(req.headers))
+    answer = connection.getresponse()
+    return answer.status, answer.read()
+
+
+class _Encoder(Base64Encoder):
+    """The SDK's, but bytes that are no text do not end the program: they are found out later."""
+
+    @override
+    def decode(self, obj: str | None) -> str | None:
+        return None if obj is None else base64.b64decode(obj).decode(errors="replace")
 
 
 class _Promises(RemotePromiseStore):
@@ -201,10 +210,12 @@ class _Tasks(RemoteTaskStore):
     def _obstacle(self, root: DurablePromise, leaf: DurablePromise | None) -> str | None:
         """Say why a call cannot be made, where that is so."""
         decoder = Options().get_encoder()
-        try:
+        call = None
+        with suppress(ValueError):
             call = decoder.decode(root.param.to_tuple())
-            if not isinstance(call, dict) or not {"func", "version"} <= call.keys():
-                return "its parameter is no call of the SDK's"
+        if not isinstance(call, dict) or not {"func", "version"} <= call.keys():
+            return "its parameter is no call of the SDK's"
+        try:
             _, func, _ = self.registry.get(call["func"], call["version"])
             signature(func).bind(None, *call.get("args", ()), **call.get("kwargs", {}))
             if leaf is not None:

@@ -22,11 +22,11 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-@pytest.mark.parametrize("n", ["-1", "1.5", "ten", "", "1e3"])
+@pytest.mark.parametrize("n", ["-1", "1.5", "ten", "", "1e3", "10001"])
 def test_the_client_refuses_what_is_no_whole_number(n: str) -> None:
     client = run("factorial_client.py", "--", n)
     assert (client.returncode, client.stdout) == (2, "")
-    assert "is not a whole number from 0 up" in client.stderr
+    assert "is not a whole number from 0 to 10000" in client.stderr
 
 
 def test_the_client_needs_a_number() -> None:

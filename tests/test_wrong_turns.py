@@ -1,0 +1,468 @@
+"""What a newcomer gets wrong, and what the scripts answer: the exact words."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import pytest
+
+from demo.processes import ROOT, Cluster, free_ports
+from tests.listener import Listener
+from tests.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from demo.processes import Process
+
+START = "Start one with: uv run python -m devserver (or a legacy resonate serve)"
+AFRESH = [
+    "A promise keeps its answer for ever. To ask afresh, stop the server and the workers,",
+    "delete the server's data (devserver.db), and start them again.",
+]
+FAR = 4_000_000_000_000
+
+
+def ask(n: int, **env: str) -> subprocess.CompletedProcess[str]:
+    """Run the client with these environment variables."""
+    return run("factorial_client.py", str(n), **env)
+
+
+def run(script: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
+    others = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
+    return subprocess.run(
+        [sys.executable, ROOT / script, *arguments],
+        env=others | env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def ports(store: int, messages: int) -> dict[str, str]:
+    return {"RESONATE_PORT_STORE": str(store), "RESONATE_PORT_MESSAGE_SOURCE": str(messages)}
+
+
+@contextmanager
+def web_server(status: int, body: bytes) -> Iterator[int]:
+    """Answer every request alike, on a port of our own."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield server.server_address[1]
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+class TestClientAndServer:
+    def test_no_server(self) -> None:
+        port, other = free_ports(2)
+        client = ask(5, **ports(port, other))
+        assert (client.returncode, client.stdout) == (1, "")
+        assert client.stderr == f"No Resonate server at http://localhost:{port}. {START}\n"
+
+    def test_no_messages(self, devserver: Cluster) -> None:
+        (missing,) = free_ports(1)
+        env = ports(int(devserver.url.rpartition(":")[2]), missing)
+        client = ask(5, **env)
+        assert (client.returncode, client.stdout) == (1, "")
+        assert client.stderr == (
+            f"No Resonate server at http://localhost:{missing} (messages). {START}\n"
+        )
+
+    @pytest.mark.parametrize(
+        ("status", "body", "found"),
+        [
+            (410, b"Gone", "a Resonate server from 0.9 on (410 Gone)"),
+            (404, b"<h1>Nothing here</h1>", "no Resonate server (404 Not Found)"),
+            (200, b"<h1>Welcome</h1>", "no Resonate server (200 OK)"),
+            (200, b"[]", "no Resonate server (200 OK)"),
+        ],
+    )
+    @pytest.mark.parametrize("script", ["factorial_client.py", "factorial_worker.py"])
+    def test_another_kind_of_server(
+        self, script: str, status: int, body: bytes, found: str
+    ) -> None:
+        arguments = ["5"] if "client" in script else []
+        with web_server(status, body) as port:
+            client = run(script, *arguments, **ports(port, port))
+        assert (client.returncode, client.stdout) == (1, "")
+        assert client.stderr.splitlines() == [
+            f"What answers at http://localhost:{port} is {found}.",
+            f"SDK 0.6.x needs a legacy one. {START}",
+        ]
+
+    def test_something_that_speaks_no_http(self) -> None:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            threading.Thread(target=greet_all, args=(listener,), daemon=True).start()
+            port = listener.getsockname()[1]
+            client = ask(5, **ports(port, port))
+            listener.shutdown(socket.SHUT_RDWR)
+        assert (client.returncode, client.stdout) == (1, "")
+        assert client.stderr == f"No Resonate server at http://localhost:{port}. {START}\n"
+
+    def test_a_server_that_asks_for_a_password(self, tmp_path: Path) -> None:
+        port, poll_port = free_ports(2)
+        secret = {"RESONATE_USERNAME": "me", "RESONATE_PASSWORD": "secret"}
+        server = subprocess.Popen(
+            f"{sys.executable} -m devserver --memory --port {port} --poll-port {poll_port}".split(),
+            cwd=tmp_path,
+            env=os.environ | {"PYTHONPATH": str(ROOT)} | secret,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with server:
+            assert server.stdout is not None
+            server.stdout.readline()
+            env = ports(port, poll_port)
+            set_them = "Set RESONATE_USERNAME and RESONATE_PASSWORD: the Resonate server at"
+            for script in ("factorial_client.py", "factorial_worker.py"):
+                arguments = ["5"] if "client" in script else []
+                stranger = run(script, *arguments, **env)
+                assert (stranger.returncode, stranger.stdout) == (1, "")
+                assert stranger.stderr == f"{set_them} http://localhost:{port} needs them.\n"
+                liar = run(script, *arguments, **env, **secret | {"RESONATE_PASSWORD": "guess"})
+                assert (liar.returncode, liar.stdout) == (1, "")
+                assert liar.stderr == f"{set_them} http://localhost:{port} refuses them.\n"
+            worker = subprocess.Popen(
+                [sys.executable, ROOT / "factorial_worker.py"],
+                env=os.environ | env | secret,
+                stdout=subprocess.DEVNULL,
+            )
+            with worker:
+                assert ask(5, **env, **secret).stdout == "Result: 120\n"
+                worker.terminate()
+            server.terminate()
+
+
+def greet_all(listener: socket.socket) -> None:
+    """Say what an SSH server says."""
+    while True:
+        try:
+            connection, _ = listener.accept()
+        except OSError:
+            return
+        with connection:
+            connection.sendall(b"SSH-2.0-OpenSSH_9.2\r\n")
+
+
+class TestWaiting:
+    def test_no_worker(self, cluster: Cluster) -> None:
+        client = cluster.start_client(5)
+        client.wait_for("Still waiting")
+        cluster.start_workers(1)
+        assert client.wait() == 0
+        assert client.output == ["Result: 120"]
+        (hint,) = client.errors
+        assert hint == (
+            "Still waiting for factorial-5. Is a worker running? "
+            "Start one with: uv run python factorial_worker.py"
+        )
+
+    def test_a_waiting_client_shows_that_it_lives(self, cluster: Cluster, tmp_path: Path) -> None:
+        cluster.start_workers(2, pace=0.2)
+        script = f"'{sys.executable}' '{ROOT}/factorial_client.py' 12 > '{tmp_path}/result'"
+        with Terminal(["/bin/sh", "-c", script], cluster.env) as terminal:
+            terminal.wait_for_text(" s: ")
+            lines = terminal.wait_for(lambda lines: " levels begun, " in lines[0])
+            assert lines[0].endswith(" done")
+            terminal.wait_for(lambda _: terminal.process.poll() is not None)
+            assert [line for line in terminal.lines if line] == [], "the line is gone"
+        assert (tmp_path / "result").read_text() == f"Result: {math.factorial(12)}\n"
+
+    def test_ctrl_c(self, cluster: Cluster) -> None:
+        (worker,) = cluster.start_workers(1, pace=0.1)
+        client = cluster.start_client(10)
+        worker.wait_for("factorial(8)")
+        client.send_signal(signal.SIGINT)
+        assert client.wait() == 130
+        assert client.output == []
+        assert client.errors == [
+            "Interrupted. factorial-10 goes on without this client; ask again for its result."
+        ]
+        again = cluster.start_client(10)
+        assert again.wait() == 0
+        assert again.output == ["Result: 3628800"]
+
+
+@pytest.fixture
+def http(cluster: Cluster) -> Iterator[httpx.Client]:
+    with httpx.Client(base_url=cluster.url) as http:
+        yield http
+
+
+def encoded(value: object) -> str:
+    return base64.b64encode(json.dumps(value).encode()).decode()
+
+
+def create(http: httpx.Client, name: str, timeout: int = FAR, **param: str) -> None:
+    """Create a promise as the SDK would, for the workers where it has a parameter."""
+    tags = {"resonate:invoke": "poll://any@factorial-worker"} if param else {}
+    body = {"id": name, "timeout": timeout, "param": param, "tags": tags}
+    http.post("/promises", json=body, headers={"idempotency-key": name}).raise_for_status()
+
+
+def complete(http: httpx.Client, name: str, state: str, value: object = None) -> None:
+    body = {"state": state, "value": {"data": encoded(value)} if value is not None else {}}
+    http.patch(f"/promises/{name}", json=body).raise_for_status()
+
+
+class TestAnswers:
+    def test_rejected(self, cluster: Cluster, http: httpx.Client) -> None:
+        create(http, "factorial-7")
+        complete(http, "factorial-7", "REJECTED", {"__error__": "no luck today"})
+        client = cluster.start_client(7)
+        assert client.wait() == 1
+        assert client.output == []
+        assert client.errors == ["factorial-7 is REJECTED: no luck today", *AFRESH]
+
+    def test_cancelled_while_it_waits(self, cluster: Cluster, http: httpx.Client) -> None:
+        (worker,) = cluster.start_workers(1, pace=0.2)
+        client = cluster.start_client(9)
+        worker.wait_for("factorial(5)")
+        complete(http, "factorial-9", "REJECTED_CANCELED")
+        assert client.wait() == 1
+        assert client.errors == [
+            "factorial-9 is REJECTED_CANCELED: Promise factorial-9 canceled",
+            *AFRESH,
+        ]
+        later = cluster.start_client(10)
+        assert later.wait() == 1, "it needs what was cancelled"
+        assert later.errors[0] == "factorial-10 is REJECTED: Promise factorial-9 canceled"
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait() == 0, "it has lived through it"
+
+    def test_timed_out(self, cluster: Cluster, http: httpx.Client) -> None:
+        create(http, "factorial-7", timeout=1000)
+        client = cluster.start_client(7)
+        assert client.wait() == 1
+        assert client.errors == [
+            "factorial-7 is REJECTED_TIMEDOUT: Promise factorial-7 timedout at 1.0",
+            *AFRESH,
+        ]
+
+
+class TestWorkerAndServer:
+    def test_a_worker_may_come_first(self, cluster: Cluster) -> None:
+        cluster.server.kill()
+        worker = cluster.launch_worker()
+        worker.wait_for("Waiting for it")
+        cluster.start_server()
+        worker.wait_for("is running")
+        assert worker.errors == [
+            f"No Resonate server at {cluster.url}. Waiting for it.",
+            f"Connected to the server at {cluster.url}.",
+        ]
+        client = cluster.start_client(5)
+        assert client.wait() == 0
+        assert client.output == ["Result: 120"]
+
+    def test_a_worker_comes_back_by_itself(self, cluster: Cluster) -> None:
+        (worker,) = cluster.start_workers(1)
+        cluster.server.kill()
+        worker.wait_for("Lost")
+        cluster.start_server()
+        worker.wait_for("again")
+        assert worker.errors == [
+            f"Lost the server at {cluster.poll_url}. Waiting for it.",
+            "Connected to the server again.",
+        ]
+        client = cluster.start_client(5)
+        assert client.wait() == 0
+        assert client.output == ["Result: 120"]
+
+    def test_sigterm_while_it_holds_calls(self, cluster: Cluster) -> None:
+        worker, _ = cluster.start_workers(2, pace=0.1)
+        client = cluster.start_client(14)
+        cluster.wait_for_worker("factorial(7)")
+        worker.send_signal(signal.SIGTERM)
+        assert worker.wait(timeout=5) == 0
+        assert client.wait() == 0
+        assert client.output == [f"Result: {math.factorial(14)}"]
+
+    def test_two_versions_at_once(self, cluster: Cluster, tmp_path: Path) -> None:
+        script = (ROOT / "factorial_worker.py").read_text()
+        newer = script.replace('print(f"factorial({n})', 'print(f"the newer factorial({n})')
+        assert newer.count("the newer") == 2
+        (tmp_path / "newer_worker.py").write_text(newer)
+        worker = subprocess.Popen(
+            [sys.executable, tmp_path / "newer_worker.py", "--pace", "0.01"],
+            env=cluster.env,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        with worker:
+            assert worker.stdout is not None
+            assert "is running" in worker.stdout.readline()
+            (older,) = cluster.start_workers(1)
+            client = cluster.start_client(20)
+            assert client.wait() == 0
+            assert client.output == [f"Result: {math.factorial(20)}"]
+            worker.terminate()
+            assert "the newer factorial(" in worker.stdout.read()
+        assert any(line.startswith("factorial(") for line in older.output)
+
+
+def call(*args: object, **kwargs: object) -> dict[str, object]:
+    return {"func": "factorial", "args": args, "kwargs": kwargs, "version": 1}
+
+
+class TestStrangeCalls:
+    """Calls that somebody else made. Each is refused, and the workers live."""
+
+    @pytest.mark.parametrize(
+        ("param", "reason"),
+        [
+            (call(-1), "n must be a whole number from 0 up, not -1"),
+            (call("5"), "n must be a whole number from 0 up, not '5'"),
+            (call(5.0), "n must be a whole number from 0 up, not 5.0"),
+            (call(n=True), "n must be a whole number from 0 up, not True"),
+            (call(None), "n must be a whole number from 0 up, not None"),
+            (call(), "missing a required argument: 'n'"),
+            (call(1, 2), "too many positional arguments"),
+            (call(1, m=2), "got an unexpected keyword argument 'm'"),
+            (call(1) | {"func": "fibonacci"}, "function fibonacci not found in registry"),
+            (call(1) | {"version": 2}, "function factorial version 2 not found in registry"),
+            (call(1) | {"args": 1}, "Value after * must be an iterable, not int"),
+            (call(1) | {"func": ["factorial"]}, "unhashable type: 'list'"),
+            ("factorial", "its parameter is no call of the SDK's"),
+            ({"n": 5}, "its parameter is no call of the SDK's"),
+        ],
+    )
+    def test_is_rejected(
+        self, devserver: Cluster, crew: list[Process], param: object, reason: str | None
+    ) -> None:
+        rejected(devserver, reason, data=encoded(param))
+        still_work(devserver, crew)
+
+    @pytest.mark.parametrize("data", ["", "Zm9v", "/w==", encoded(None)])
+    def test_is_rejected_when_nobody_can_read_it(
+        self, devserver: Cluster, crew: list[Process], data: str
+    ) -> None:
+        rejected(devserver, "its parameter is no call of the SDK's", data=data)
+        still_work(devserver, crew)
+
+
+@pytest.fixture(scope="module")
+def crew(devserver: Cluster) -> list[Process]:
+    """Two workers for all strange calls."""
+    return devserver.start_workers(2)
+
+
+def rejected(cluster: Cluster, reason: str | None, data: str) -> None:
+    """Make a call that cannot be made, and see what its caller learns."""
+    name = f"strange-{os.urandom(4).hex()}"
+    with (
+        httpx.Client(base_url=cluster.url) as http,
+        Listener(cluster.poll_url, "caller", name) as listener,
+    ):
+        create(http, name, data=data)
+        body = {"id": "caller", "timeout": FAR, "recv": f"poll://uni@caller/{name}"}
+        answer = http.post(f"/promises/subscribe/{name}", json=body).json()
+        promise = answer["promise"]
+        if promise["state"] == "PENDING":
+            message = listener.next()
+            assert message is not None
+            promise = message["promise"]
+        assert promise["state"] == "REJECTED"
+        said = json.loads(base64.b64decode(promise["value"]["data"]))["__error__"]
+        assert reason is None or said == reason
+        assert said
+
+
+def still_work(cluster: Cluster, crew: list[Process]) -> None:
+    client = cluster.start_client(int.from_bytes(os.urandom(1)) % 50)
+    assert client.wait() == 0
+    assert client.output[0].startswith("Result: ")
+    assert not any("unexpected exception" in line for worker in crew for line in worker.errors)
+
+
+class TestEnvironment:
+    @pytest.mark.parametrize(
+        ("name", "value", "words"),
+        [
+            ("RESONATE_PORT_STORE", "abc", "a port, from 1 to 65535"),
+            ("RESONATE_PORT_STORE", "", "a port, from 1 to 65535"),
+            ("RESONATE_PORT_MESSAGE_SOURCE", "70000", "a port, from 1 to 65535"),
+            ("RESONATE_HOST", "localhost", "like http://localhost"),
+            ("RESONATE_HOST", "http://localhost:8001", "like http://localhost"),
+            ("RESONATE_HOST_STORE", "ftp://localhost", "like http://localhost"),
+            ("RESONATE_HOST_MESSAGE_SOURCE", "http://", "like http://localhost"),
+        ],
+    )
+    @pytest.mark.parametrize("script", ["factorial_client.py", "factorial_worker.py"])
+    def test_a_wrong_address(self, script: str, name: str, value: str, words: str) -> None:
+        arguments = ["5"] if "client" in script else []
+        ended = run(script, *arguments, **{name: value})
+        assert (ended.returncode, ended.stdout) == (1, "")
+        assert ended.stderr == f"{name} is {value!r}, and should be {words}\n"
+
+    def test_output_that_is_not_utf_8(self, cluster: Cluster, monkeypatch: Any) -> None:
+        monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+        monkeypatch.setenv("LC_ALL", "C")
+        (worker,) = cluster.start_workers(1)
+        client = cluster.start_client(50)
+        assert client.wait() == 0
+        assert client.output == [f"Result: {math.factorial(50)}"]
+        assert client.errors == worker.errors == []
+
+    def test_output_that_nobody_reads_any_more(self, cluster: Cluster) -> None:
+        """`python factorial_worker.py | head -1`: it ends, and its calls are not lost."""
+        worker = subprocess.Popen(
+            [sys.executable, ROOT / "factorial_worker.py"],
+            env=cluster.env,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        with worker:
+            assert worker.stdout is not None
+            assert "is running" in worker.stdout.readline()
+            worker.stdout.close()
+            client = cluster.start_client(10)
+            assert worker.wait() == 1
+            assert worker.stderr is not None
+            assert worker.stderr.read() == ""
+        cluster.start_workers(1)
+        assert client.wait() == 0
+        assert client.output == ["Result: 3628800"]
+
+    def test_output_on_a_full_disk(self, cluster: Cluster) -> None:
+        cluster.start_workers(1)
+        with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
+            client = subprocess.run(
+                [sys.executable, ROOT / "factorial_client.py", "5"],
+                env=cluster.env,
+                stdout=full,
+                stderr=subprocess.PIPE,
+                text=True,
+                check=False,
+            )
+        assert client.returncode == 1
+        assert client.stderr == "Cannot write to stdout: No space left on device. Stopped.\n"
