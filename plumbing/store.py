@@ -101,15 +101,15 @@ class Store(RemoteStore):
         raise RefusedError(error["message"], error["code"])
 
     def _exchange(self, req: requests.PreparedRequest) -> tuple[int, bytes]:
-        connection = self._connection()
         try:
-            return _answer(connection, req)
+            return _answer(self.connection, req)
         except (OSError, HTTPException):
-            connection.close()  # it had been idle, or the server was restarted
-            return _answer(connection, req)
+            self.connection.close()  # it had been idle, or the server was restarted
+            return _answer(self.connection, req)
 
-    def _connection(self) -> HTTPConnection:
-        """Give each thread a connection of its own, which is opened when it is used."""
+    @property
+    def connection(self) -> HTTPConnection:
+        """The connection of the thread that asks, which is opened when it is used."""
         if not hasattr(self._kept, "connection"):
             url = urlsplit(self.url)
             assert url.hostname is not None

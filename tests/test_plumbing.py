@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING
 
 import httpx
@@ -12,17 +13,21 @@ from plumbing.store import RefusedError, Store
 from tests.listener import Listener
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from demo.processes import Cluster
 
 FAR = 4_000_000_000_000
 
 
 @pytest.fixture
-def store(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Store:
+def store(cluster: Cluster, monkeypatch: pytest.MonkeyPatch) -> Iterator[Store]:
     for name, value in cluster.env.items():
         if name.startswith("RESONATE_"):
             monkeypatch.setenv(name, value)
-    return Store()
+    store = Store()
+    with closing(store.connection):
+        yield store
 
 
 def test_a_restarted_server_is_found_again(cluster: Cluster, store: Store) -> None:
@@ -32,11 +37,7 @@ def test_a_restarted_server_is_found_again(cluster: Cluster, store: Store) -> No
     assert store.promises.get("one").pending
 
 
-def test_an_idle_connection_that_the_server_closed_costs_nothing(
-    devserver: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("RESONATE_PORT_STORE", devserver.url.rpartition(":")[2])
-    store = Store()
+def test_an_idle_connection_that_the_server_closed_costs_nothing(store: Store) -> None:
     store.promises.create("idle", FAR, ikey="idle")
     time.sleep(6)  # the devserver closes an idle connection after 5 s; there is nothing to await
     begin = time.monotonic()
