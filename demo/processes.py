@@ -236,7 +236,7 @@ class Cluster:
             command += ["--api-http-addr", f"127.0.0.1:{self._port}", "--system-url", self.url]
             command += ["--aio-poll-addr", f"127.0.0.1:{self._poll_port}"]
             command += ["--aio-store-sqlite-path", str(self._data / "resonate.db")]
-        self.server = self._start("server", command)
+        self.server = self.launch("server", command)
 
     def start_workers(self, count: int, pace: float = 0) -> list[Process]:
         """Start some more workers, and wait until each one says that it runs.
@@ -256,7 +256,7 @@ class Cluster:
     def launch_worker(self, pace: float = 0) -> Process:
         """Start one more worker, and do not wait for it; see `start_workers`."""
         command = [sys.executable, str(ROOT / "factorial_worker.py"), "--pace", str(pace)]
-        worker = self._start(f"worker {len(self.workers) + 1}", command)
+        worker = self.launch(f"worker {len(self.workers) + 1}", command)
         self.workers.append(worker)
         return worker
 
@@ -282,9 +282,15 @@ class Cluster:
     def start_client(self, n: int) -> Process:
         """Start a client that asks for the factorial of n."""
         script = str(ROOT / "factorial_client.py")
-        return self._start("client", [sys.executable, script, str(n)])
+        return self.launch("client", [sys.executable, script, str(n)])
 
-    def _start(self, name: str, command: list[str]) -> Process:
+    def launch(self, name: str, command: list[str]) -> Process:
+        """Start any program that is to find the server and this project, and do not wait for it.
+
+        Args:
+            name: what to call it.
+            command: the program and its arguments.
+        """
         process = Process(
             name,
             command,

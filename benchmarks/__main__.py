@@ -1,0 +1,187 @@
+"""`python -m benchmarks`: measure everything, print it, and write it down."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+from rich.console import Console
+from rich.table import Table
+
+from benchmarks import runs
+from benchmarks.limits import limit
+from benchmarks.picture import draw
+from benchmarks.runs import Contender
+from demo.processes import ProcessError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    type Samples = dict[str, dict[int, list[float]]]
+
+SIZES = [20, 100, 200, 500, 1000, 2000]
+AT_ONCE = [1, 8, 64]
+
+
+def main() -> int:
+    """Measure, print and write.
+
+    Returns:
+        The exit code.
+    """
+    args = _parse_arguments()
+    sys.set_int_max_str_digits(0)
+    sizes = SIZES + [5000] * args.long
+    contenders = [Contender(None, plain=False), Contender(None, plain=True)]
+    if args.resonate:
+        contenders.append(Contender(args.resonate, plain=True))
+    console = Console(highlight=False)
+    try:
+        results = _measure(contenders, sizes, args.rounds, console)
+    except KeyboardInterrupt:
+        print("benchmarks: stopped; nothing is written", file=sys.stderr)
+        return 130
+    except (ProcessError, OSError) as e:
+        print(f"benchmarks: {e}", file=sys.stderr)
+        return 1
+    _show(results, console)
+    args.output.mkdir(parents=True, exist_ok=True)
+    (args.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
+    draw(results, args.output / "levels.svg")
+    console.print(f"Written: {args.output / 'results.json'}, {args.output / 'levels.svg'}")
+    return 0
+
+
+def _parse_arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks",
+        description="Measure the recursion through three workers, many small calls, and the "
+        "recovery from a kill; all contenders in turn, round by round.",
+    )
+    parser.add_argument(
+        "--resonate", metavar="BINARY", help="measure this real legacy Resonate server as well"
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how many (default: 3)")
+    parser.add_argument("--long", action="store_true", help="go up to n = 5000")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        default=Path("docs/benchmark"),
+        metavar="FOLDER",
+        help="where the results go (default: docs/benchmark)",
+    )
+    return parser.parse_args()
+
+
+def _measure(
+    contenders: list[Contender], sizes: list[int], rounds: int, console: Console
+) -> dict[str, Any]:
+    """Measure everything, round by round, so that what else the machine does befalls all alike."""
+    results: dict[str, Any] = {"machine": _machine(), "rounds": rounds, "sizes": sizes}
+    results["contenders"] = [contender.name for contender in contenders]
+    results |= {"limits": [], "starts": [], "recursion": [], "small calls": [], "recovery": []}
+
+    def note(kind: str, contender: Contender, **figures: Any) -> None:
+        results[kind].append({"contender": contender.name, **figures})
+        shown = ", ".join(f"{name} {_number(figure)}" for name, figure in figures.items())
+        console.print(f"{kind}: {contender.name}, {shown}", style="dim")
+
+    for _ in range(rounds):
+        results["limits"].append(limit())
+        results["starts"].append(runs.starts())
+        for n in sizes:
+            for contender in contenders:
+                note("recursion", contender, n=n, **asdict(runs.recursion(contender, n)))
+        for at_once in AT_ONCE:
+            for contender in contenders:
+                rate = runs.small_calls(contender, at_once)
+                note("small calls", contender, at_once=at_once, per_second=rate)
+        for contender in contenders:
+            note("recovery", contender, seconds=runs.recovery(contender))
+    return results
+
+
+def _machine() -> str:
+    system = f"{platform.system()} {platform.machine()}"
+    return f"{os.cpu_count()} cores, {system}, Python {platform.python_version()}"
+
+
+def _number(figure: float) -> str:
+    return str(figure) if isinstance(figure, int) else f"{figure:.3g}"
+
+
+def _samples(results: dict[str, Any], kind: str, key: str, figure: str) -> Samples:
+    """Collect one figure by contender and by size."""
+    samples: Samples = {name: {} for name in results["contenders"]}
+    for result in results[kind]:
+        samples[result["contender"]].setdefault(result[key], []).append(result[figure])
+    return samples
+
+
+def _spread(values: list[float]) -> str:
+    return f"{median(values):.1f} ({min(values):.1f}-{max(values):.1f})"
+
+
+def _show(results: dict[str, Any], console: Console) -> None:
+    levels = _samples(results, "recursion", "n", "ms_per_level")
+    _table(console, "ms a level: median (least-greatest)", "n", levels, _spread)
+    real = next((name for name in levels if name.startswith("resonate")), None)
+    most = results["sizes"][-1]
+    for name, by_size in levels.items():
+        growth = median(by_size[most]) / median(by_size[min(200, most)])
+        line = f"{name}: n = {most} costs {growth:.2f} x as much a level as n = 200"
+        if real is not None and name != real:
+            ratios = [
+                f"{median(by_size[n]) / median(levels[real][n]):.2f} (n = {n})" for n in by_size
+            ]
+            line += f"; of the real server's time a level: {', '.join(ratios)}"
+        console.print(line, soft_wrap=True)
+    for title, figure in [
+        ("CPU ms a level, server", "server_ms"),
+        ("CPU ms a level, all workers", "worker_ms"),
+        ("peak memory of the server (MB)", "server_mb"),
+        ("peak memory of a worker (MB)", "worker_mb"),
+    ]:
+        _table(console, title, "n", _samples(results, "recursion", "n", figure), _spread)
+    calls = _samples(results, "small calls", "at_once", "per_second")
+    _table(console, "small calls a second", "at once", calls, lambda v: f"{median(v):.0f}")
+    recovery: Samples = {name: {0: []} for name in results["contenders"]}
+    for result in results["recovery"]:
+        recovery[result["contender"]][0].append(result["seconds"])
+    _table(console, "seconds lost by a kill -9", "", recovery, _spread)
+    for name in ("devserver", "client"):
+        console.print(f"start of the {name}: {_spread([s[name] for s in results['starts']])} s")
+    figures = {
+        name: median([one[name] for one in results["limits"]]) for name in results["limits"][0]
+    }
+    console.print(
+        f"round trip {figures['round trip']:.3f} ms, fsync {figures['fsync']:.3f} ms: "
+        f"a level costs at least {figures['level']:.2f} ms"
+    )
+
+
+def _table(
+    console: Console,
+    title: str,
+    size: str,
+    samples: Samples,
+    write: Callable[[list[float]], str],
+) -> None:
+    table = Table(title=title, title_justify="left")
+    table.add_column(size, justify="right")
+    for name in samples:
+        table.add_column(name, justify="right")
+    for n in next(iter(samples.values())):
+        table.add_row(str(n) if size else "", *(write(by_size[n]) for by_size in samples.values()))
+    console.print(table)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

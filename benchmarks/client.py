@@ -1,0 +1,43 @@
+"""A client that says how long its calls took, in seconds, from the dispatch to the last result.
+
+python -m benchmarks.client plain|plumbing factorial N
+python -m benchmarks.client plain|plumbing small COUNT AT_ONCE
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from resonate import Resonate
+
+from plumbing import Client
+
+
+def main() -> None:
+    """Make the calls that the command line asks for."""
+    connection, what, count, *at_once = sys.argv[1:]
+    group = "benchmark-client"
+    remote: Resonate = Client(group) if connection == "plumbing" else Resonate.remote(group=group)
+    remote = remote.options(target="poll://any@factorial-worker")
+    remote.start()
+    remote.begin_rpc("warm-up", "factorial", n=1).result()
+    if what == "factorial":
+        n = int(count)
+        begin = time.perf_counter()
+        remote.begin_rpc(f"factorial-{n}", "factorial", n=n).result()
+    else:
+        begin = time.perf_counter()
+        with ThreadPoolExecutor(int(at_once[0])) as threads:
+            list(threads.map(lambda i: small(remote, i), range(int(count))))
+    print(f"took {time.perf_counter() - begin}", flush=True)
+
+
+def small(remote: Resonate, number: int) -> None:
+    """Make a call that needs no other."""
+    remote.begin_rpc(f"small-{number}", "factorial", n=1).result()
+
+
+if __name__ == "__main__":
+    main()
