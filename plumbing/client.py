@@ -63,10 +63,11 @@ class Client(Remote):
     def _wait(self, handle: Handle[Any]) -> None:
         """Wait for a promise, show that the program lives, and say so when nothing happens."""
         begin = changed = time.monotonic()
-        levels = (0, 0)
+        levels = (1, 0)  # the call itself has its promise
         hint = f"Still waiting for {handle.id}. Is a worker running? Start one with: {START_WORKER}"
+        often = 1 if sys.stderr.isatty() else 2.5  # seconds; it costs the server some requests
         while not handle.done():
-            concurrent.futures.wait([handle.future], 1)
+            concurrent.futures.wait([handle.future], often)
             now = time.monotonic()
             if levels != (levels := self._levels(handle.id)):
                 changed = now
