@@ -155,7 +155,7 @@ def _run(args: argparse.Namespace) -> int:
     if args.plot:
         draw(run, took, args.plot)
     for line in [*_recovery(run, args.kill), _shares(run, took)]:
-        console.print(line, soft_wrap=True)
+        console.print(line, soft_wrap=not console.is_terminal)
     console.print(f"The result equals Python's math.factorial({args.n}):")
     console.print(expected, soft_wrap=True)
     return 0
