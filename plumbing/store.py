@@ -6,6 +6,7 @@ import base64
 import json
 import time
 from contextlib import suppress
+from functools import cache
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from inspect import signature
 from threading import local
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
 LEASE = 10  # seconds for which a claimed task is a worker's own, unless it sends heartbeats
 TIMEOUT = 5  # seconds that the server may take for an answer
 START_SERVER = "Start one with: uv run python -m devserver (or a legacy resonate serve)"
+
+
+_signature = cache(signature)
 
 
 class RefusedError(ResonateStoreError):
@@ -217,7 +221,7 @@ class _Tasks(RemoteTaskStore):
             return "its parameter is no call of the SDK's"
         try:
             _, func, _ = self.registry.get(call["func"], call["version"])
-            signature(func).bind(None, *call.get("args", ()), **call.get("kwargs", {}))
+            _signature(func).bind(None, *call.get("args", ()), **call.get("kwargs", {}))
             if leaf is not None:
                 leaf.result(decoder)
         except (ValueError, TypeError) as e:
