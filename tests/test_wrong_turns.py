@@ -275,6 +275,7 @@ class TestWorkerAndServer:
         worker.wait_for("Waiting for it")
         cluster.start_server()
         worker.wait_for("is running")
+        worker.wait_for("Connected")
         assert worker.errors == [
             f"No Resonate server at {cluster.url}. Waiting for it.",
             f"Connected to the server at {cluster.url}.",
