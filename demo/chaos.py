@@ -22,10 +22,12 @@ from rich.table import Table
 from demo.processes import Cluster, Process, ProcessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
 
 WORKERS = 3
 PACES = (0.0, 0.0, 0.005, 0.02)
+# A real server may lose who waits for a timer of some milliseconds, also of the plain SDK.
+PACES_OF_RESONATE = (0.0, 0.0, 0.0, 0.2)
 # A lease (seconds): no kill of a worker may cost more, where the server sees that it is gone.
 LEASE = 10.0
 # When to give a run up (seconds): a real server may need a minute for each message that a dead
@@ -158,7 +160,9 @@ def main() -> int:
     extra: dict[str, list[float]] = {kind: [] for kind in DISTURBANCES}
     failures = 0
     for number in range(args.trials):
-        trial = _make_up(rng, list(DISTURBANCES)[number % len(DISTURBANCES)], args.most)
+        kind = list(DISTURBANCES)[number % len(DISTURBANCES)]
+        paces = PACES if args.resonate is None else PACES_OF_RESONATE
+        trial = _make_up(rng, kind, args.most, paces)
         what = f"{number + 1:3}  {trial.kind:16}  n = {trial.n:<3}  pace {trial.pace:<5}  "
         what += f"at {', '.join(trial.moments)}"
         try:
@@ -198,13 +202,13 @@ def _parse_arguments() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _make_up(rng: random.Random, kind: str, most: int) -> Trial:
+def _make_up(rng: random.Random, kind: str, most: int, paces: Sequence[float]) -> Trial:
     """Make up a trial."""
     n = rng.randint(20, most)
     down = [f"factorial({k})" for k in range(n, 0, -1)]
     up = [f"factorial({k}) = " for k in range(1, n)]
     moments = sorted(rng.sample(range(2 * n - 1), DISTURBANCES[kind][1]))
-    return Trial(kind, n, rng.choice(PACES), [(down + up)[moment] for moment in moments])
+    return Trial(kind, n, rng.choice(paces), [(down + up)[moment] for moment in moments])
 
 
 def _run(resonate: str | None, trial: Trial, rng: random.Random, *, disturb: bool) -> float:
