@@ -59,10 +59,14 @@ class Scene:
         cluster: where it runs.
         trial: what is done to it.
         rng: chooses the victims.
+        is_real: whether the server is a real one, and not the devserver.
     """
 
-    def __init__(self, cluster: Cluster, trial: Trial, rng: random.Random) -> None:
+    def __init__(
+        self, cluster: Cluster, trial: Trial, rng: random.Random, *, is_real: bool
+    ) -> None:
         self.cluster = cluster
+        self.is_real = is_real
         self.pace = trial.pace
         self.victims: list[Process] = []
         self.hanging: list[Process] = []
@@ -134,6 +138,9 @@ def hang_worker(scene: Scene) -> None:
     victim = scene.any_worker()
     scene.hanging.append(victim)
     victim.send_signal(signal.SIGSTOP)
+    if scene.is_real:  # it sends the calls of a hanging worker back to that one, for ever
+        time.sleep(2 * LEASE)
+        victim.send_signal(signal.SIGCONT)
 
 
 # What is done, and how often in a run.
@@ -218,7 +225,7 @@ def _run(resonate: str | None, trial: Trial, rng: random.Random, *, disturb: boo
         How long it took, in seconds.
     """
     with Cluster(resonate) as cluster:
-        scene = Scene(cluster, trial, rng)
+        scene = Scene(cluster, trial, rng, is_real=resonate is not None)
         if disturb:
             for moment in trial.moments:
                 cluster.wait_for_worker(moment, PATIENCE)
