@@ -6,6 +6,7 @@ import argparse
 import json
 import os
 import platform
+import signal
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -37,8 +38,9 @@ def main() -> int:
         The exit code.
     """
     args = _parse_arguments()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it leaves no process behind
     sys.set_int_max_str_digits(0)
-    sizes = SIZES + [5000] * args.long
+    sizes = args.sizes or SIZES + [5000] * args.long
     contenders = [Contender(None, plain=False), Contender(None, plain=True)]
     if args.resonate:
         contenders.append(Contender(args.resonate, plain=True))
@@ -67,6 +69,9 @@ def _parse_arguments() -> argparse.Namespace:
     )
     parser.add_argument(
         "--resonate", metavar="BINARY", help="measure this real legacy Resonate server as well"
+    )
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", metavar="N", help=f"which n (default: {SIZES})"
     )
     parser.add_argument("--rounds", type=int, default=3, help="how many (default: 3)")
     parser.add_argument("--long", action="store_true", help="go up to n = 5000")

@@ -246,7 +246,9 @@ def _distribution(extra: dict[str, list[float]]) -> Table:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it leaves no process behind
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        sys.exit("demo.chaos: stopped")
+        print("demo.chaos: stopped; no process and no file is left", file=sys.stderr)
+        sys.exit(130)
