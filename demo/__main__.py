@@ -6,7 +6,7 @@ import argparse
 import math
 import signal
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -53,7 +53,7 @@ def _parse_arguments() -> argparse.Namespace:
         description="Compute the factorial of N by workers that call each other through a "
         "durable server, and show which worker does what.",
     )
-    parser.add_argument("n", metavar="N", type=_natural, help="the number, from 0 up")
+    parser.add_argument("n", metavar="N", type=_number, help="the number, from 0 to 10000")
     parser.add_argument(
         "--workers", type=_positive, default=3, help="how many workers (default: 3)"
     )
@@ -102,6 +102,12 @@ def _natural(text: str) -> int:
     return int(text)
 
 
+def _number(text: str) -> int:
+    if _natural(text) > 10_000:
+        raise argparse.ArgumentTypeError("at most 10000: all results of a run are kept")
+    return int(text)
+
+
 def _positive(text: str) -> int:
     if _natural(text) == 0:
         raise argparse.ArgumentTypeError("at least one is needed")
@@ -135,9 +141,11 @@ def _run(args: argparse.Namespace) -> int:
     run = Run(args.n)
     watch = Watch(run, args.pace, args.kill, restart=args.restart)
     with Cluster(args.resonate, watch.line) as cluster, ExitStack() as screen:
-        client = watch.start(cluster, args.workers, args.n)
+        has_board = not args.plain and sys.stdout.isatty() and console.is_interactive
+        with console.status("Starting the workers") if has_board else nullcontext():
+            client = watch.start(cluster, args.workers, args.n)
         view: View = Lines(run, console)
-        if not args.plain and sys.stdout.isatty() and console.is_interactive:
+        if has_board:
             keys = ""
             if has_keys():
                 screen.enter_context(pressed_keys(watch.key))
@@ -154,6 +162,7 @@ def _run(args: argparse.Namespace) -> int:
         raise ProcessError("the client has no right answer")
     if args.plot:
         draw(run, took, args.plot)
+        console.print(f"Drawn: {args.plot}", soft_wrap=True)
     for line in [*_recovery(run, args.kill), _shares(run, took)]:
         console.print(line, soft_wrap=not console.is_terminal)
     console.print(f"The result equals Python's math.factorial({args.n}):")
@@ -171,7 +180,7 @@ def _recovery(run: Run, kill: str | None) -> list[str]:
     again = len(run.computed_again)
     return [
         *(
-            f"{name} took over factorial of {', '.join(map(str, calls))}."
+            f"{name} took over factorial of {', '.join(map(str, sorted(calls, reverse=True)))}."
             for name, calls in survivors.items()
         ),
         f"Of {run.calls} results, {run.calls - again} were computed once and {again} again.",

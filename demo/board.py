@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from demo.run import Attempt, Run, Worker
 
 # What a column needs (characters), and the lines that are not calls.
-COLUMN_WIDTH = 14
+COLUMN_WIDTH = 11
 FRAME_HEIGHT = 13
 NEWS = 3
 
@@ -111,16 +111,22 @@ class Board:
             ]
             if of_others:
                 last = of_others[-1]
-                cells.append(Text.assemble(f"{last.worker.name} ", self._cell(last)))
+                cells.append(Text.assemble(f"{last.worker.index + 1}: ", self._cell(last)))
             table.add_row(Text(str(n), "bold" if n == self._run.front else ""), *cells)
         return table
 
     def _columns(self, room: int) -> tuple[list[Worker], list[Worker]]:
-        """Choose who has a column: of too many the living first, and the latest dead."""
+        """Choose who has a column: of too many, the dead whose calls are still to be taken over.
+
+        After them the living, and the other dead last.
+        """
         workers = self._run.workers
         if len(workers) <= room:
             return workers, []
-        by_need = sorted(workers, key=lambda w: (w.died is not None, -(w.died or 0)))
+        by_need = sorted(
+            workers,
+            key=lambda w: 1 if w.died is None else 0 if self._run.left_behind(w) else 2,
+        )
         others = by_need[room - 1 :]
         return [worker for worker in workers if worker not in others], others
 
@@ -130,7 +136,9 @@ class Board:
             Column(ratio=1, no_wrap=True, style="dim"), Column(no_wrap=True), expand=True
         )
         shown = f"{rows[0]} to {rows[-1]} of {self._run.n}" if len(rows) < self._run.calls else ""
-        line.add_row("A call that waits rests in the server; no worker runs it.", shown)
+        line.add_row(
+            "Held: begun, not done. A call that waits rests in the server; nobody runs it.", shown
+        )
         return line
 
     def _window(self, room: int) -> list[int]:
@@ -141,13 +149,14 @@ class Board:
         return list(range(min(last + room - 1, top), last - 1, -1))
 
     def _header(self, worker: Worker) -> Text:
-        lost = sum(attempt.value is None for attempt in worker.attempts)
         if worker.died is None:
-            colour, state, load = style(worker.index), "alive", f"holds {len(worker.holds)}"
+            title, colour = f"{worker.name} alive", style(worker.index)
+            load = f"holds {len(worker.holds)}"
         else:
-            colour, state, load = "red", "KILLED", f"left {lost}"
+            title, colour = f"KILLED {worker.name}", "red"
+            load = f"held {len(worker.attempts) - worker.done}"
         return Text.assemble(
-            (f"{worker.name} {state}", f"bold {colour}"),
+            (title, f"bold {colour}"),
             (f"\npid {worker.pid}\n{load}, did {worker.done}", "not bold"),
         )
 
@@ -156,15 +165,15 @@ class Board:
         worker, n = attempt.worker, attempt.n
         attempts = self._run.attempts[n]
         colour = style(worker.index)
-        took_over = " (takeover)" if attempt is not attempts[0] else ""
+        took_over = "took over, " if attempt is not attempts[0] else ""
         if attempt.value is not None:
-            return Text(f"= {attempt.value}{took_over}", colour)
+            return Text(f"{took_over}= {attempt.value}", colour)
         if attempt is not attempts[-1]:
             return Text(f"went to {attempts[-1].worker.name}", "dim red")
         if worker.died is not None:
             return Text("left behind", "bold red")
         state = f"waits for {n - 1}" if n - 1 in self._run.attempts else "begun"
-        return Text(state + took_over, f"bold {colour}" if state == "begun" else colour)
+        return Text(took_over + state, f"bold {colour}" if state == "begun" else colour)
 
     def _news(self) -> list[Text]:
         news = self._run.news[-NEWS:]

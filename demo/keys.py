@@ -41,4 +41,5 @@ def pressed_keys(listener: Callable[[str], None]) -> Iterator[None]:
         threading.Thread(target=listen, daemon=True).start()
         yield
     finally:
+        termios.tcflush(terminal, termios.TCIFLUSH)  # a late key is not for the shell
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -135,6 +135,10 @@ class Run:
             if sum(attempt.value is not None for attempt in attempts) > 1
         ]
 
+    def left_behind(self, worker: Worker) -> bool:
+        """Tell whether a dead worker has calls that nobody has taken over yet."""
+        return any(self.attempts[a.n][-1] is a and a.value is None for a in worker.attempts)
+
     def joined(self, name: str, pid: int) -> None:
         """Add a worker that was started."""
         self.workers.append(Worker(name, pid, len(self.workers)))

@@ -42,6 +42,7 @@ class Watch:
         self._restart = restart
         self._heard = queue.SimpleQueue[tuple[float, Process, str | None] | str]()
         self._begin = time.monotonic()
+        self._restarted: Process | None = None
 
     @property
     def clock(self) -> float:
@@ -108,6 +109,9 @@ class Watch:
             case (when, process, None):
                 self._ended(cluster, process, when - self._begin)
             case (when, process, text) if process is not client:
+                if process is self._restarted:
+                    self._run.notice(when - self._begin, f"server (pid {process.pid}) is back")
+                    self._restarted = None
                 self._run.printed(when - self._begin, process.name, text)
         return False
 
@@ -134,6 +138,7 @@ class Watch:
                 raise ProcessError(f"the server has ended: {' '.join(process.errors)}")
             self._run.server_died(when, process.pid)
             cluster.launch_server()
+            self._restarted = cluster.server
         elif process in cluster.workers:
             self._run.worker_died(when, process.name)
             if self._restart:

@@ -74,7 +74,7 @@ class Client(Remote):
             elif now - changed > 5 and hint:
                 say(hint)
                 hint = ""
-            show(f"{now - begin:.0f} s: {levels[0]} levels begun, {levels[1]} done")
+            show(f"{now - begin:.0f} s: {levels[0]} calls made, {levels[1]} done")
         show("")
 
     def _levels(self, promise: str) -> tuple[int, int]:

@@ -190,7 +190,7 @@ class TestWaiting:
         script = f"'{sys.executable}' '{ROOT}/factorial_client.py' 12 > '{tmp_path}/result'"
         with Terminal(["/bin/sh", "-c", script], cluster.env) as terminal:
             terminal.wait_for_text(" s: ")
-            lines = terminal.wait_for(lambda lines: " levels begun, " in lines[0])
+            lines = terminal.wait_for(lambda lines: " calls made, " in lines[0])
             assert lines[0].endswith(" done")
             terminal.wait_for(lambda _: terminal.process.poll() is not None)
             assert [line for line in terminal.lines if line] == [], "the line is gone"
