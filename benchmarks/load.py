@@ -1,6 +1,6 @@
 """Measure how many requests a second a devserver answers, and a real server beside it.
 
-    uv run python -m tests.load [--resonate BINARY]
+    uv run python -m benchmarks.load [--resonate BINARY]
 
 Each client has one connection, on which it creates a promise, resolves it, and begins anew.
 """
@@ -59,7 +59,7 @@ class Connection:
 
 def main() -> None:
     """Measure the servers in turn, and print a table."""
-    parser = argparse.ArgumentParser(prog="python -m tests.load", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.load", description=__doc__)
     parser.add_argument("--resonate", metavar="BINARY", help="a real legacy Resonate server")
     binary = parser.parse_args().resonate
     servers = [None] if binary is None else [None, binary]
