@@ -17,7 +17,6 @@ from demo.keys import has_keys, pressed_keys
 from demo.lines import Lines
 from demo.processes import Cluster, ProcessError
 from demo.run import Run
-from demo.timeline import draw
 from demo.watch import Watch
 
 if TYPE_CHECKING:
@@ -161,6 +160,9 @@ def _run(args: argparse.Namespace) -> int:
     if answer != [expected]:
         raise ProcessError("the client has no right answer")
     if args.plot:
+        # Matplotlib takes a second to load, which nobody should wait for who draws nothing.
+        from demo.timeline import draw  # noqa: PLC0415
+
         draw(run, took, args.plot)
         console.print(f"Drawn: {args.plot}", soft_wrap=True)
     for line in [*_recovery(run, args.kill), _shares(run, took)]:
