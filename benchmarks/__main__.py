@@ -139,9 +139,10 @@ def _show(results: dict[str, Any], console: Console) -> None:
     _table(console, "ms a level: median (least-greatest)", "n", levels, _spread)
     real = next((name for name in levels if name.startswith("resonate")), None)
     most = results["sizes"][-1]
+    base = max((n for n in results["sizes"] if n <= 200), default=results["sizes"][0])
     for name, by_size in levels.items():
-        growth = median(by_size[most]) / median(by_size[min(200, most)])
-        line = f"{name}: n = {most} costs {growth:.2f} x as much a level as n = 200"
+        growth = median(by_size[most]) / median(by_size[base])
+        line = f"{name}: n = {most} costs {growth:.2f} x as much a level as n = {base}"
         if real is not None and name != real:
             ratios = [
                 f"{median(by_size[n]) / median(levels[real][n]):.2f} (n = {n})" for n in by_size
