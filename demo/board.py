@@ -15,7 +15,6 @@ from demo.lines import style
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
@@ -49,12 +48,7 @@ class Board:
         self._live.start(refresh=True)
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._keys = ""
         self._live.refresh()
         self._live.stop()

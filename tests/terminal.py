@@ -17,7 +17,9 @@ from demo.processes import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from types import TracebackType
+
+
+LINES, COLUMNS = 24, 80
 
 
 class Terminal:
@@ -26,16 +28,13 @@ class Terminal:
     Args:
         command: the program and its arguments.
         env: what is changed in the environment.
-        size: lines and columns.
     """
 
-    def __init__(
-        self, command: list[str], env: dict[str, str], size: tuple[int, int] = (24, 80)
-    ) -> None:
+    def __init__(self, command: list[str], env: dict[str, str]) -> None:
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", *size, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
         self._theirs = theirs
-        self._screen = pyte.HistoryScreen(size[1], size[0], history=10_000, ratio=1)
+        self._screen = pyte.Screen(COLUMNS, LINES)
         self._stream = pyte.ByteStream(self._screen)
         self.raw = b""
         self.process = subprocess.Popen(
@@ -53,12 +52,7 @@ class Terminal:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
         os.close(self._ours)
