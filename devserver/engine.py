@@ -13,8 +13,9 @@ import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
+from devserver.errors import ProtocolError
 from devserver.store import deadlines, tasks
-from devserver.store.database import savepoint, transaction
+from devserver.store.database import transaction
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -144,19 +145,28 @@ class Engine:
         self, transitions: list[Transition[Any]]
     ) -> tuple[list[Any], list[Delivery[Connection]], int | None]:
         now = time.time_ns() // 1_000_000
-        outcomes: list[Any] = []
-        with transaction(self._db):
-            for transition in transitions:
-                try:
-                    with savepoint(self._db):
-                        outcomes.append(transition(self._db, now))
-                except sqlite3.Error:
-                    raise  # the disk's or the file's failure, not this request's
-                except Exception as e:  # noqa: BLE001 - it is this one request's outcome
-                    outcomes.append(e)
-            deliveries = tasks.send_ready(self._db, self._connections.choose, now)
-            due = deadlines.next_due(self._db, now)
+        try:
+            with transaction(self._db):
+                outcomes = [self._outcome(transition, now) for transition in transitions]
+                deliveries = tasks.send_ready(self._db, self._connections.choose, now)
+                due = deadlines.next_due(self._db, now)
+        except sqlite3.Error:
+            raise  # the disk's or the file's failure, not this request's
+        except Exception as e:  # noqa: BLE001 - it is one request's outcome
+            if len(transitions) == 1:
+                return [e], [], now + 1000  # what is due, the clock's next look finds out
+            # Nothing of the batch is done. Alone, those that have no fault are not held up.
+            parts = [self._commit([transition]) for transition in transitions]
+            outcomes = [outcome for part, _, _ in parts for outcome in part]
+            deliveries = [delivery for _, part, _ in parts for delivery in part]
+            due = parts[-1][2]
         return outcomes, deliveries, due
+
+    def _outcome(self, transition: Transition[Any], now: int) -> Any:
+        try:
+            return transition(self._db, now)
+        except ProtocolError as e:
+            return e  # an answer like any other: what led to it stays
 
     def _deliver(self, deliveries: list[Delivery[Connection]]) -> None:
         for delivery in deliveries:

@@ -22,7 +22,7 @@ from devserver.models import (
     Value,
 )
 from devserver.store import deadlines, promises, tasks
-from devserver.store.database import DatabaseError, open_database, savepoint, transaction
+from devserver.store.database import DatabaseError, open_database, transaction
 from devserver.store.promises import Caller
 
 if TYPE_CHECKING:
@@ -436,21 +436,6 @@ def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
     with pytest.raises(ProtocolError):
         promises.get(db, "undone", NOW)
     db.close()
-
-
-def test_a_failed_transition_leaves_the_others_of_its_commit(db: sqlite3.Connection) -> None:
-    with transaction(db):
-        with savepoint(db):
-            create(db, "before")
-        with pytest.raises(KeyError), savepoint(db):
-            create(db, "undone")
-            raise KeyError
-        with savepoint(db):
-            create(db, "after", timeout=NOW)
-        with pytest.raises(ProtocolError), savepoint(db):
-            resolve(db, "after", caller=Caller(strict=True))
-    ids = db.execute("SELECT id, state FROM promises ORDER BY sort_id").fetchall()
-    assert ids == [("before", "PENDING"), ("after", "REJECTED_TIMEDOUT")]
 
 
 @pytest.mark.parametrize("content", [b"no database", b"x" * 10_000])

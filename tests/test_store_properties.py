@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 from collections import Counter
+from contextlib import suppress
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,7 +36,7 @@ from devserver.models import (
     Value,
 )
 from devserver.store import deadlines, promises, tasks
-from devserver.store.database import open_database, savepoint, transaction
+from devserver.store.database import open_database, transaction
 from devserver.store.promises import Caller
 from devserver.store.rows import find_promise
 
@@ -149,12 +150,8 @@ class Store(RuleBasedStateMachine):
     def run[T](self, transition: Callable[[sqlite3.Connection, int], T]) -> T | None:
         """Do what the engine does; None where the request is refused."""
         answer = None
-        with transaction(self.db):
-            try:
-                with savepoint(self.db):
-                    answer = transition(self.db, self.now)
-            except ProtocolError:
-                pass
+        with transaction(self.db), suppress(ProtocolError):
+            answer = transition(self.db, self.now)
         before, self.rows = self.rows, read(self.db)
         check_step(before, self.rows)
         return answer

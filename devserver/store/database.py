@@ -7,15 +7,13 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from devserver.errors import ProtocolError
-
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMA = Path(__file__).with_name("schema.sql")
 # Mark a file as one of ours ("RESO") and say which version of the schema it has.
 APPLICATION_ID = 0x5245534F
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 
 # What to do about the failures that a person can do something about.
@@ -96,21 +94,3 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
-
-
-@contextmanager
-def savepoint(db: sqlite3.Connection) -> Iterator[None]:
-    """Undo only what happens inside when it fails, not the transaction around it.
-
-    A `ProtocolError` is an answer like any other: what led to it stays.
-    """
-    db.execute("SAVEPOINT transition")
-    try:
-        yield
-    except ProtocolError:
-        raise
-    except BaseException:
-        db.execute("ROLLBACK TO transition")
-        raise
-    finally:
-        db.execute("RELEASE transition")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from devserver.store import promises, schedules, tasks
+from devserver.store.tasks import OPEN
 
 if TYPE_CHECKING:
     import sqlite3
@@ -28,14 +29,17 @@ def next_due(db: sqlite3.Connection, now: int) -> int | None:
         That time in ms since the epoch, or None where nothing waits for a time.
     """
     (due,) = db.execute(
-        """SELECT MIN(due) FROM (
-               SELECT MIN(timeout) AS due FROM promises WHERE state = 'PENDING'
-               UNION ALL
-               SELECT MIN(expires_at) FROM tasks WHERE state IN ('ENQUEUED', 'CLAIMED')
-               UNION ALL
-               SELECT MIN(expires_at) FROM tasks WHERE state = 'INIT' AND expires_at > ?
-               UNION ALL
-               SELECT MIN(next_run_time) FROM schedules)""",
+        f"""SELECT MIN(due) FROM (
+                SELECT MIN(timeout) AS due FROM promises WHERE state = 'PENDING'
+                UNION ALL
+                SELECT MIN(expires_at) FROM tasks WHERE {OPEN} AND state = 'ENQUEUED'
+                UNION ALL
+                SELECT MIN(expires_at) FROM tasks WHERE {OPEN} AND state = 'CLAIMED'
+                UNION ALL
+                SELECT MIN(expires_at) FROM tasks
+                WHERE {OPEN} AND state = 'INIT' AND expires_at > ?
+                UNION ALL
+                SELECT MIN(next_run_time) FROM schedules)""",
         (now,),
     ).fetchone()
     return None if due is None else int(due)

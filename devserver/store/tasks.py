@@ -30,7 +30,8 @@ MIN_TTL_MS, MAX_TTL_MS = 1_000, 2**62
 MAX_TIME = 2**63 - 1
 
 # In these words SQLite knows that the indices of `schema.sql` hold what is asked for.
-OUT = "state IN ('ENQUEUED', 'CLAIMED')"
+OPEN = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
+OUT = f"{OPEN} AND state IN ('ENQUEUED', 'CLAIMED')"
 # A new counter, so that whoever had the task cannot act on it any more.
 TAKE_BACK = """UPDATE tasks
     SET state = 'INIT', process_id = NULL, counter = counter + 1, expires_at = 0"""
@@ -149,8 +150,8 @@ def create_from_callbacks(db: sqlite3.Connection, promise_id: str, now: int) -> 
 def complete_all_of_root(db: sqlite3.Connection, promise_id: str, now: int) -> None:
     """Complete every open task of a promise: nothing is left to do for it."""
     db.execute(
-        """UPDATE tasks SET state = 'COMPLETED', completed_on = ?
-           WHERE root_promise_id = ? AND state IN ('INIT', 'ENQUEUED', 'CLAIMED')""",
+        f"""UPDATE tasks SET state = 'COMPLETED', completed_on = ?
+            WHERE root_promise_id = ? AND {OPEN}""",
         (now, promise_id),
     )
 
@@ -241,7 +242,7 @@ def heartbeat(db: sqlite3.Connection, process_id: str, now: int) -> int:
     """
     return db.execute(
         f"""UPDATE tasks SET expires_at = MIN(? + ttl, timeout)
-            WHERE process_id = ? AND {OUT} AND state = 'CLAIMED'""",
+            WHERE process_id = ? AND {OPEN} AND state = 'CLAIMED'""",
         (now, process_id),
     ).rowcount
 
@@ -263,10 +264,8 @@ def send_ready[R: Receiver](
         f"""SELECT {TASK_COLUMNS}, type, head, recv,
                    (SELECT state FROM promises WHERE promises.id = root_promise_id)
             FROM tasks AS task
-            WHERE state = 'INIT' AND expires_at <= ? AND NOT EXISTS (
-                SELECT 1 FROM tasks AS other
-                WHERE other.root_promise_id = task.root_promise_id
-                  AND other.state IN ('ENQUEUED', 'CLAIMED'))
+            WHERE {OPEN} AND state = 'INIT' AND expires_at <= ? AND NOT EXISTS (
+                SELECT 1 FROM tasks WHERE root_promise_id = task.root_promise_id AND {OUT})
             ORDER BY +sort_id  -- the plus: or SQLite walks through all tasks in that order""",
         (now,),
     ).fetchall()
@@ -311,8 +310,8 @@ def complete_notified(db: sqlite3.Connection, task_ids: list[str], now: int) -> 
 def wake_parked(db: sqlite3.Connection, now: int) -> None:
     """Try the tasks again that had no receiver: somebody has connected."""
     db.execute(
-        """UPDATE tasks SET expires_at = 0
-           WHERE state = 'INIT' AND expires_at > ? AND expires_at = timeout""",
+        f"""UPDATE tasks SET expires_at = 0
+            WHERE {OPEN} AND state = 'INIT' AND expires_at > ? AND expires_at = timeout""",
         (now,),
     )
 
@@ -326,7 +325,7 @@ def take_back_of_process(db: sqlite3.Connection, process_id: str, *, also_claime
         also_claimed: those that it has claimed too, because it runs no more. (Should it run
             after all, the new counters keep its late answers out.)
     """
-    which = OUT if also_claimed else f"{OUT} AND state = 'ENQUEUED'"
+    which = OUT if also_claimed else f"{OPEN} AND state = 'ENQUEUED'"
     db.execute(f"{TAKE_BACK} WHERE process_id = ? AND {which}", (process_id,))
 
 
@@ -347,11 +346,11 @@ def recover(db: sqlite3.Connection, now: int) -> None:
     """Give those who were at work when the server stopped the time to come back."""
     db.execute(
         f"""UPDATE tasks SET expires_at = MIN(MAX(expires_at, ? + ttl), timeout)
-            WHERE {OUT} AND state = 'CLAIMED'""",
+            WHERE {OPEN} AND state = 'CLAIMED'""",
         (now,),
     )
     db.execute(
-        f"UPDATE tasks SET expires_at = MIN(?, timeout) WHERE {OUT} AND state = 'ENQUEUED'",
+        f"UPDATE tasks SET expires_at = MIN(?, timeout) WHERE {OPEN} AND state = 'ENQUEUED'",
         (now + TIME_TO_CLAIM_MS,),
     )
 
