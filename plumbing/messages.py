@@ -8,13 +8,14 @@ from contextlib import suppress
 from threading import Event
 from typing import TYPE_CHECKING, override
 
-import requests
 from resonate.message_sources import Poller
 
-from plumbing.store import TIMEOUT
+from plumbing.connection import Connection
 from plumbing.terminal import say
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from resonate.models.message import Mesg
 
     from plumbing.store import Store
@@ -32,6 +33,7 @@ class Messages(Poller):
     def __init__(self, group: str, pid: str, store: Store) -> None:
         super().__init__(group, pid)
         self._store = store
+        self._stream = self._read()
         self.connected = Event()
 
     @property
@@ -40,35 +42,33 @@ class Messages(Poller):
         return f"{self._host}:{self._port}"
 
     @override
-    def next(self) -> Mesg | None:
-        """Wait for the next message that the SDK can deal with."""
-        while mesg := super().next():
-            if mesg["type"] == "notify":
-                break
-            task = mesg["task"]
-            if self._store.own_tasks.take(task["id"], task["counter"], self._id):
-                break
-        return mesg
+    def start(self) -> None:
+        """Leave the reading to the SDK's thread that asks for messages: one is enough."""
 
     @override
-    def loop(self) -> None:
+    def next(self) -> Mesg | None:
+        """Wait for the next message that the SDK can deal with."""
+        for mesg in self._stream:
+            if mesg["type"] == "notify":
+                return mesg
+            task = mesg["task"]
+            if self._store.own_tasks.take(task["id"], task["counter"], self._id):
+                return mesg
+        return None
+
+    def _read(self) -> Iterator[Mesg]:
         """Read messages for ever."""
+        connection = Connection(self.origin, self._auth)
         lost = False
         while True:
-            with (
-                suppress(requests.RequestException, ValueError),
-                requests.get(
-                    self.url, auth=self._auth, stream=True, timeout=(TIMEOUT, None)
-                ) as answer,
-            ):
-                answer.raise_for_status()
-                self.connected.set()
+            with suppress(OSError, ValueError):
+                lines = connection.stream(f"/{self._group}/{self._id}")
                 if lost:
                     say("Connected to the server again.")
-                # None: as they arrive. The types do not know that.
-                for line in answer.iter_lines(None):  # type: ignore[call-overload]
+                self.connected.set()
+                for line in lines:
                     if mesg := self._process_line(line.decode()):
-                        self._messages.put(mesg)
+                        yield mesg
             if self.connected.is_set():
                 self.connected.clear()
                 lost = True

@@ -7,29 +7,31 @@ import json
 import time
 from contextlib import suppress
 from functools import cache
-from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from inspect import signature
 from threading import local
 from typing import TYPE_CHECKING, Any, override
-from urllib.parse import urlsplit
+from urllib.parse import quote
 
 import requests
 from resonate.encoders import Base64Encoder
 from resonate.errors import ResonateStoreError
+from resonate.models.callback import Callback
+from resonate.models.durable_promise import DurablePromise
 from resonate.options import Options
 from resonate.stores import RemoteStore
 from resonate.stores.remote import RemotePromiseStore, RemoteTaskStore
 
+from plumbing.connection import TIMEOUT, Connection
 from plumbing.terminal import fail, say
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Mapping
 
-    from resonate.models.durable_promise import DurablePromise
+    from resonate.models.encoder import Encoder
+    from resonate.models.result import Result
     from resonate.registry import Registry
 
 LEASE = 10  # seconds for which a claimed task is a worker's own, unless it sends heartbeats
-TIMEOUT = 5  # seconds that the server may take for an answer
 START_SERVER = "Start one with: uv run python -m devserver (or a legacy resonate serve)"
 
 
@@ -89,12 +91,35 @@ class Store(RemoteStore):
 
     @override
     def call(self, req: requests.PreparedRequest) -> Any:
-        """Send a request, again and again until it is answered."""
-        req.prepare_auth(self._auth)
+        """Send a request as the SDK makes it; see `send`."""
+        assert req.method is not None
+        assert req.body is None or isinstance(req.body, bytes)
+        headers = {name: str(value) for name, value in req.headers.items()}
+        return self.send(req.method, req.path_url, headers, req.body or b"")
+
+    def ask(self, method: str, path: str, content: object, **headers: str) -> Any:
+        """Send a request with content, which takes half the time of making one for `call`."""
+        return self.send(method, path, headers, json.dumps(content).encode())
+
+    def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Any:
+        """Send a request, again and again until it is answered.
+
+        Args:
+            method: like `POST`.
+            path: what follows the port, quoted.
+            headers: besides those that each request has.
+            body: JSON, or nothing.
+
+        Returns:
+            The answer's content.
+
+        Raises:
+            RefusedError: the answer is no.
+        """
         while True:
-            with suppress(OSError, HTTPException, ValueError):
-                status, body = self._exchange(req)
-                answer: Any = json.loads(body) if body else None
+            with suppress(OSError, ValueError):
+                status, content = self._exchange(method, path, headers, body)
+                answer: Any = json.loads(content) if content else None
                 if status < 400:
                     return answer
                 if status != 500:
@@ -104,31 +129,19 @@ class Store(RemoteStore):
         self.refusal = error["message"]
         raise RefusedError(error["message"], error["code"])
 
-    def _exchange(self, req: requests.PreparedRequest) -> tuple[int, bytes]:
+    def _exchange(self, *request: Any) -> tuple[int, bytes]:
         try:
-            return _answer(self.connection, req)
-        except (OSError, HTTPException):
-            self.connection.close()  # it had been idle, or the server was restarted
-            return _answer(self.connection, req)
+            return self.connection.request(*request)
+        except (OSError, ValueError):  # it had been idle, or the server was restarted
+            return self.connection.request(*request)
 
     @property
-    def connection(self) -> HTTPConnection:
-        """The connection of the thread that asks, which is opened when it is used."""
+    def connection(self) -> Connection:
+        """The connection of the thread that asks."""
         if not hasattr(self._kept, "connection"):
-            url = urlsplit(self.url)
-            assert url.hostname is not None
-            kind = HTTPSConnection if url.scheme == "https" else HTTPConnection
-            self._kept.connection = kind(url.hostname, url.port, timeout=TIMEOUT)
-        connection: HTTPConnection = self._kept.connection
+            self._kept.connection = Connection(self.url, self._auth)
+        connection: Connection = self._kept.connection
         return connection
-
-
-def _answer(connection: HTTPConnection, req: requests.PreparedRequest) -> tuple[int, bytes]:
-    assert req.method is not None
-    assert req.body is None or isinstance(req.body, bytes)
-    connection.request(req.method, req.path_url, req.body, dict(req.headers))
-    answer = connection.getresponse()
-    return answer.status, answer.read()
 
 
 class _Encoder(Base64Encoder):
@@ -140,23 +153,62 @@ class _Encoder(Base64Encoder):
 
 
 class _Promises(RemotePromiseStore):
-    """Completes promises, and takes those as they are that somebody else has completed."""
+    """Creates promises and callbacks; completes promises, or takes them as they are completed."""
+
+    _store: Store
+
+    @override
+    def create(self, id: str, timeout: int, **options: Any) -> DurablePromise:
+        content = {"id": id, "timeout": timeout, "tags": options.get("tags") or {}}
+        answer = self._ask("POST", "/promises", content | {"param": self._value(options)}, options)
+        return DurablePromise.from_dict(self._store, answer)
+
+    @override
+    def callback(
+        self, promise_id: str, root_promise_id: str, recv: str, timeout: int
+    ) -> tuple[DurablePromise, Callback | None]:
+        content = {"rootPromiseId": root_promise_id, "timeout": timeout, "recv": recv}
+        answer = self._store.ask("POST", f"/promises/callback/{quote(promise_id)}", content)
+        callback = answer["callback"]
+        return (
+            DurablePromise.from_dict(self._store, answer["promise"]),
+            Callback.from_dict(callback) if callback else None,
+        )
 
     @override
     def resolve(self, id: str, **options: Any) -> DurablePromise:
-        return self._settle(super().resolve, id, options)
+        return self._settle(id, "RESOLVED", options)
 
     @override
     def reject(self, id: str, **options: Any) -> DurablePromise:
-        return self._settle(super().reject, id, options)
+        return self._settle(id, "REJECTED", options)
 
-    def _settle(
-        self, complete: Callable[..., DurablePromise], promise: str, options: dict[str, Any]
-    ) -> DurablePromise:
+    def _settle(self, promise: str, state: str, options: dict[str, Any]) -> DurablePromise:
+        content = {"state": state, "value": self._value(options)}
         try:
-            return complete(promise, **options)
-        except RefusedError:
+            answer = self._ask("PATCH", f"/promises/{quote(promise)}", content, options)
+        except RefusedError:  # somebody else has completed it
             return self.get(promise)
+        return DurablePromise.from_dict(self._store, answer)
+
+    def _ask(self, method: str, path: str, content: object, options: dict[str, Any]) -> Any:
+        headers = self._headers(strict=options.get("strict", False), ikey=options.get("ikey"))
+        return self._store.ask(method, path, content, **headers)
+
+    def _value(self, options: dict[str, Any]) -> dict[str, Any]:
+        value = {"headers": options.get("headers")}
+        value["data"] = self._store.encoder.encode(options.get("data"))
+        return {part: value[part] for part in value if value[part] is not None}
+
+
+class _Leaf(DurablePromise):
+    """A completed promise whose value is decoded once: it is looked at twice, and may be long."""
+
+    @override
+    def result(self, encoder: Encoder[Any, Any]) -> Result[Any]:
+        if "_result" not in vars(self):
+            self._result = super().result(encoder)
+        return self._result
 
 
 class _Tasks(RemoteTaskStore):
@@ -176,8 +228,10 @@ class _Tasks(RemoteTaskStore):
         Returns:
             Whether the SDK may go on with it.
         """
+        ttl = LEASE * 1000
+        content = {"id": task, "counter": counter, "processId": pid, "ttl": ttl}
         try:
-            self._claimed = super().claim(task, counter, pid, LEASE * 1000)
+            promises = self._store.ask("POST", "/tasks/claim", content)["promises"]
         except RefusedError as e:
             # It went to somebody else. Or it is ours, and the first answer was lost on its way:
             # then our heartbeats would keep it from everybody.
@@ -185,8 +239,12 @@ class _Tasks(RemoteTaskStore):
                 with suppress(RefusedError):
                     self._drop(task, counter)
             return False
-        root, _ = self._claimed
-        if obstacle := self._obstacle(*self._claimed):
+        root = DurablePromise.from_dict(self._store, promises["root"]["data"])
+        leaf = (
+            _Leaf.from_dict(self._store, promises["leaf"]["data"]) if "leaf" in promises else None
+        )
+        self._claimed = root, leaf
+        if obstacle := self._obstacle(root, leaf):
             headers, data = Options().get_encoder().encode(ValueError(obstacle))
             self._store.promises.reject(root.id, ikey=root.id, headers=headers, data=data)
             say(f"Rejected {root.id}: {obstacle}")
@@ -203,13 +261,11 @@ class _Tasks(RemoteTaskStore):
     def complete(self, id: str, counter: int) -> bool:
         """Complete a task; one that somebody else has taken over is theirs to complete."""
         with suppress(RefusedError):
-            super().complete(id, counter)
+            self._store.ask("POST", "/tasks/complete", {"id": id, "counter": counter})
         return True
 
     def _drop(self, task: str, counter: int) -> None:
-        url = f"{self._store.url}/tasks/drop"
-        request = requests.Request("POST", url, json={"id": task, "counter": counter})
-        self._store.call(request.prepare())
+        self._store.ask("POST", "/tasks/drop", {"id": task, "counter": counter})
 
     def _obstacle(self, root: DurablePromise, leaf: DurablePromise | None) -> str | None:
         """Say why a call cannot be made, where that is so."""

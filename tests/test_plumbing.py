@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import socket
 import time
-from contextlib import closing
+from contextlib import closing, contextmanager, suppress
+from threading import Thread
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from plumbing.connection import Connection
 from plumbing.store import RefusedError, Store
 from tests.listener import Listener
 
@@ -81,3 +84,61 @@ def test_a_claim_that_comes_too_late_is_left_to_others(cluster: Cluster, store: 
         claim = {"id": task, "counter": counter, "processId": "other", "ttl": 60_000}
         httpx.post(f"{cluster.url}/tasks/claim", json=claim).raise_for_status()
         assert store.own_tasks.complete(task, counter - 1), "that one is not its own any more"
+
+
+@contextmanager
+def answering(*answers: bytes) -> Iterator[Connection]:
+    """A connection to somebody who says these bytes, one for each connection, and hangs up."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            for text in answers:
+                peer, _ = listener.accept()
+                with peer, suppress(ConnectionError):  # nobody has to hear all of it
+                    peer.recv(65536)
+                    for byte in text:  # however it is cut up on its way
+                        peer.sendall(bytes([byte]))
+
+        thread = Thread(target=answer)
+        thread.start()
+        with closing(Connection(f"http://127.0.0.1:{listener.getsockname()[1]}", None)) as us:
+            yield us
+        thread.join()
+
+
+WHOLE = b"HTTP/1.1 201 Created\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
+CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+
+def test_reads_answers_of_known_length_and_in_chunks() -> None:
+    chunked = (
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\na\r\n0123456789\r\n"
+    )
+    with answering(WHOLE, chunked + b"0\r\n\r\n") as connection:
+        assert connection.request("POST", "/", {}, b"{}") == (201, b"{}")
+        assert connection.request("GET", "/", {}) == (200, b"abc0123456789")
+
+
+@pytest.mark.parametrize(
+    "broken", [b"", WHOLE[:-1], WHOLE[:20], b"What?\r\n\r\n", b"HTTP/1.1 two\r\n\r\n"]
+)
+def test_half_an_answer_is_none_and_the_next_request_begins_anew(broken: bytes) -> None:
+    with answering(broken, WHOLE) as connection:
+        with pytest.raises((OSError, ValueError)):
+            connection.request("GET", "/", {})
+        assert connection.request("GET", "/", {}) == (201, b"{}")
+
+
+def test_a_stream_is_cut_into_lines_and_not_where_its_chunks_end() -> None:
+    with answering(CHUNKED + b"6\r\ndata: \r\n5\r\n1\n\nda\r\n") as connection:
+        lines = connection.stream("/group/me")
+        assert [next(lines), next(lines)] == [b"data: 1", b""]
+        with pytest.raises(OSError, match="closed"):
+            next(lines)
+
+
+def test_an_id_cannot_end_its_header_or_leave_its_path(store: Store) -> None:
+    strange = "a b?c#d%2F/é\r\nx-injected: 1"
+    store.promises.create(strange, FAR, ikey=strange)
+    assert store.promises.create(strange, FAR, ikey=strange).id == strange
+    assert store.promises.resolve(strange, ikey=strange, data="1").resolved
