@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import runs
-from benchmarks.limits import limit
+from benchmarks.limits import digits, limit
 from benchmarks.picture import draw
 from benchmarks.runs import Contender
 from demo.processes import ProcessError
@@ -91,7 +91,8 @@ def _measure(
     """Measure everything, round by round, so that what else the machine does befalls all alike."""
     results: dict[str, Any] = {"machine": _machine(), "rounds": rounds, "sizes": sizes}
     results["contenders"] = [contender.name for contender in contenders]
-    results |= {"limits": [], "starts": [], "recursion": [], "small calls": [], "recovery": []}
+    kinds = ("limits", "digits", "starts", "recursion", "small calls", "recovery")
+    results |= {kind: [] for kind in kinds}
 
     def note(kind: str, contender: Contender, **figures: Any) -> None:
         results[kind].append({"contender": contender.name, **figures})
@@ -100,6 +101,7 @@ def _measure(
 
     for _ in range(rounds):
         results["limits"].append(limit())
+        results["digits"].append({str(n): digits(n) for n in sizes})
         results["starts"].append(runs.starts())
         for n in sizes:
             for contender in contenders:
@@ -138,11 +140,13 @@ def _show(results: dict[str, Any], console: Console) -> None:
     levels = _samples(results, "recursion", "n", "ms_per_level")
     _table(console, "ms a level: median (least-greatest)", "n", levels, _spread)
     real = next((name for name in levels if name.startswith("resonate")), None)
-    most = results["sizes"][-1]
-    base = max((n for n in results["sizes"] if n <= 200), default=results["sizes"][0])
+    *smaller, most = results["sizes"]
     for name, by_size in levels.items():
-        growth = median(by_size[most]) / median(by_size[base])
-        line = f"{name}: n = {most} costs {growth:.2f} x as much a level as n = {base}"
+        growth = [
+            f"{median(by_size[most]) / median(by_size[n]):.2f} x as much as n = {n}"
+            for n in smaller
+        ]
+        line = f"{name}: a level of n = {most} costs {', '.join(growth)}"
         if real is not None and name != real:
             ratios = [
                 f"{median(by_size[n]) / median(levels[real][n]):.2f} (n = {n})" for n in by_size
@@ -171,6 +175,11 @@ def _show(results: dict[str, Any], console: Console) -> None:
         f"round trip {figures['round trip']:.3f} ms, fsync {figures['fsync']:.3f} ms: "
         f"a level costs at least {figures['level']:.2f} ms"
     )
+    numbers = [
+        f"{median([one[str(n)] for one in results['digits']]):.2f} (n = {n})"
+        for n in results["sizes"]
+    ]
+    console.print(f"and for the digits of its result, ms: {', '.join(numbers)}", soft_wrap=True)
 
 
 def _table(

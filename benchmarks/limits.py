@@ -4,10 +4,14 @@ Each level makes seven requests. Four of them wait for each other: on the way do
 the call and creates the promise of the next one, on the way up a worker claims the resumed call
 and resolves its promise. Each is a round trip over the loopback interface and a commit that is on
 disk; the other three run beside them.
+
+And a level's result is a number, which grows with n: the SDK writes it in decimal digits three
+times and reads it twice, between the request that brings the smaller one and the one that resolves.
 """
 
 from __future__ import annotations
 
+import math
 import os
 import socket
 import statistics
@@ -16,6 +20,7 @@ import threading
 import time
 
 CHAIN = 4
+WRITTEN, READ = 3, 2
 SAMPLES = 300
 # About what a request or an answer and a commit's page in the log are (bytes).
 MESSAGE = 600
@@ -39,6 +44,24 @@ def limit() -> dict[str, float]:
             syncs.append(_commit(file.fileno()))
     trip, sync = statistics.median(trips) * 1000, statistics.median(syncs) * 1000
     return {"round trip": trip, "fsync": sync, "level": CHAIN * (trip + sync)}
+
+
+def digits(n: int) -> float:
+    """Measure what the digits of the results from 1! to n! cost.
+
+    Returns:
+        Milliseconds a level, on average.
+    """
+    took = []
+    for k in range(n, 0, -max(n // 50, 1)):
+        number = math.factorial(k)
+        begin = time.perf_counter()
+        for _ in range(WRITTEN):
+            text = str(number)
+        for _ in range(READ):
+            int(text)
+        took.append(time.perf_counter() - begin)
+    return statistics.mean(took) * 1000
 
 
 def _echo() -> socket.socket:

@@ -38,7 +38,8 @@ def draw(results: dict[str, Any], path: Path) -> None:
         axes.fill_between(sizes, list(map(min, values)), list(map(max, values)), alpha=0.2)
         line.set_zorder(3)
     least = median(one["level"] for one in results["limits"])
-    axes.axhline(least, color="grey", linestyle=":", label="what it must cost at least")
+    limits = [least + median(one[str(n)] for one in results["digits"]) for n in sizes]
+    axes.plot(sizes, limits, color="grey", linestyle=":", label="what it must cost at least")
     axes.set_xscale("log")
     axes.set_xticks(sizes, [str(n) for n in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
