@@ -76,6 +76,11 @@ class Process:
         """The process id."""
         return self._popen.pid
 
+    @property
+    def alive(self) -> bool:
+        """Whether it runs, or has printed something that is not read yet."""
+        return not self._ended
+
     def wait(self, timeout: float = PATIENCE) -> int:
         """Wait until the process has ended and all that it printed is read.
 

@@ -59,9 +59,17 @@ def _parse_arguments() -> argparse.Namespace:
         "(up to v0.8.2) is to the Resonate Python SDK 0.6.x.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
-    parser.add_argument("--port", type=int, default=8001, help="the port of the API (8001)")
     parser.add_argument(
-        "--poll-port", type=int, default=8002, help="the port of the messages (8002)"
+        "--port",
+        type=int,
+        default=os.environ.get("RESONATE_PORT_STORE", "8001"),
+        help="the port of the API ($RESONATE_PORT_STORE, or 8001)",
+    )
+    parser.add_argument(
+        "--poll-port",
+        type=int,
+        default=os.environ.get("RESONATE_PORT_MESSAGE_SOURCE", "8002"),
+        help="the port of the messages ($RESONATE_PORT_MESSAGE_SOURCE, or 8002)",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(

@@ -1,0 +1,66 @@
+"""The project's pages of text: what they show, and where they point."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from demo.processes import ROOT
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+
+
+@dataclass(frozen=True)
+class Block:
+    """A block of code.
+
+    Args:
+        page: the page that it stands on.
+        language: `shell` for what a person types, `python`, …; empty for what a program prints.
+        text: what stands there.
+        above: the last line of text before it.
+    """
+
+    page: Path
+    language: str
+    text: str
+    above: str
+
+    def __str__(self) -> str:
+        return f"{self.page.name}: {self.text.splitlines()[0]}"
+
+
+def blocks(page: Path, language: str | None = None) -> list[Block]:
+    """Find a page's blocks of code, in their order."""
+    found, above, lines = [], "", iter(page.read_text(encoding="utf-8").splitlines())
+    for line in lines:
+        if line.startswith("```"):
+            inside = []
+            while (inner := next(lines)) != "```":
+                inside.append(inner)
+            found.append(Block(page, line.removeprefix("```"), "\n".join(inside), above))
+        elif line:
+            above = line
+    return [block for block in found if language is None or block.language == language]
+
+
+def commands(*pages: Path) -> list[str]:
+    """Find what a person is told to type."""
+    return [block.text for page in pages for block in blocks(page, "shell")]
+
+
+def links(page: Path) -> list[str]:
+    """Find where a page's links and pictures point, inside the repository."""
+    text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
+    targets = re.findall(r"\]\(([^)\s]+)\)", text)
+    return [target for target in targets if "://" not in target]
+
+
+def anchors(page: Path) -> set[str]:
+    """Find the names under which a page's headings can be linked to."""
+    headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

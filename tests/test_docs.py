@@ -1,0 +1,284 @@
+"""What the pages show is real: the commands run, the programs work, the links point somewhere."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import shutil
+import signal
+import sys
+import threading
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from demo.processes import PATIENCE, ROOT, Process, free_ports
+from tests.pages import PAGES, Block, anchors, blocks, commands, links
+from tests.terminal import Terminal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from demo.processes import Cluster
+
+README = ROOT / "README.md"
+TRY = ROOT / "docs" / "things-to-try.md"
+
+# Commands that come to an end, and what makes them shorter here, where they are too long.
+ONCE = {
+    "pip install uv && uv run python -m demo 10": ("pip install uv && ", ""),
+    "pip install uv && uv run pytest": ("pip install uv && uv", "uv"),
+    "uv run python -m demo 20 --pace 0.02 --kill --plot docs/timeline.svg": ("docs/", ""),
+    "uv run python -m devserver --help": None,
+    "uv run ruff check && uv run ruff format --check && uv run mypy": None,
+    "uv run pytest": None,
+    "uv run pytest --resonate BINARY": None,
+    "uv run pytest tests/test_crash.py --crash-rounds 200": ("200", "1"),
+    "uv run pytest tests/test_store_properties.py --hypothesis-profile=long": None,
+    "uv run python -m demo.chaos --trials 100": ("100", "1"),
+    "uv run python -m benchmarks --long --resonate BINARY": ("--long --resonate BINARY", "--help"),
+    "uv run python -m benchmarks.load --resonate BINARY": ("--resonate BINARY", "--help"),
+}
+# Commands that are run in another place.
+ELSEWHERE = {
+    ".ci/run": "what runs these tests",
+    "uv run --with pip python -m tests.sdk_suite": ".ci/run",
+}
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Iterator[Place]:
+    place = Place(tmp_path)
+    yield place
+    place.close()
+
+
+class Place:
+    """A folder with the project as somebody has it who has just fetched it, and terminals there.
+
+    Args:
+        folder: where; it is empty.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        ignored = shutil.ignore_patterns(".*", "__pycache__", "*.db*")
+        self.folder = shutil.copytree(ROOT, folder / "project", ignore=ignored)
+        self._changed = threading.Condition()
+        self._processes: list[Process] = []
+        self.api, self.poll = free_ports(2)
+        # The README's ports are everybody's. And `pkill` is not to find other tests' workers.
+        uv = Path(os.environ.get("UV") or shutil.which("uv") or "uv")
+        real = shutil.which("pkill")
+        self._bin = folder / "bin"
+        self._bin.mkdir()
+        (self._bin / "pkill").write_text(f'#!/bin/sh\nexec {real} -g "$GROUPS_HERE" "$@"\n')
+        (self._bin / "pkill").chmod(0o755)
+        self._env = os.environ | {
+            "PATH": f"{self._bin}:{uv.parent}:{os.environ['PATH']}",
+            "UV_PROJECT_ENVIRONMENT": sys.prefix,
+            "RESONATE_PORT_STORE": str(self.api),
+            "RESONATE_PORT_MESSAGE_SOURCE": str(self.poll),
+        }
+
+    def type(self, command: str) -> Process:
+        """Type a command in a new terminal."""
+        groups = ",".join(str(process.pid) for process in self._processes)
+        process = Process(
+            command,
+            ["sh", "-c", command],
+            env=self._env | {"GROUPS_HERE": groups},
+            cwd=self.folder,
+            listener=lambda _process, _line: None,
+            changed=self._changed,
+        )
+        self._processes.append(process)
+        return process
+
+    def wait_for(self, text: str) -> None:
+        """Wait until some line in some terminal contains a text."""
+        with self._changed:
+            assert self._changed.wait_for(
+                lambda: any(process.printed(text) for process in self._processes), PATIENCE
+            )
+
+    def close(self) -> None:
+        """End all that runs."""
+        for process in self._processes:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+
+
+def shown_below(command: str, page: Path = README) -> Block:
+    """The output that a page shows as what came of a command."""
+    found = blocks(page)
+    typed = next(i for i, block in enumerate(found) if block.text == command)
+    return next(block for block in found[typed:] if block.language == "")
+
+
+def words(text: str) -> set[str]:
+    """The words of an output, whichever numbers stand in it, and however long its bars are."""
+    return set(re.sub(r"[\d.]+", "0", re.sub(r"[━╺╸─]+", "", text)).split())
+
+
+# What stands on the pages
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_inside_the_repository_resolves(page: Path) -> None:
+    for link in links(page):
+        name, _, anchor = link.partition("#")
+        target = (page.parent / name).resolve() if name else page
+        assert target.exists(), link
+        assert not anchor or anchor in anchors(target), link
+
+
+def test_the_code_in_the_readme_is_the_code_in_the_files() -> None:
+    scripts = [(ROOT / f"factorial_{part}.py").read_text() for part in ("worker", "client")]
+    shown = blocks(README, "python")
+    assert len(shown) >= 3
+    for block in shown:
+        for part in block.text.split("\n\n\n"):
+            assert any(part in script for script in scripts), part
+
+
+def test_every_command_is_run_by_a_test() -> None:
+    run = {*ONCE, *ELSEWHERE, *BY_HAND, *commands(TRY)}
+    told = {command for page in PAGES for command in commands(page)}
+    assert told - run == set()
+    assert {*ONCE, *ELSEWHERE, *BY_HAND} - told == set(), "nobody is told to type these any more"
+    assert "tests.sdk_suite" in (ROOT / ".ci" / "run").read_text()
+
+
+# Commands that come to an end
+
+
+@pytest.mark.parametrize("command", ONCE)
+def test_a_command_does_what_the_page_says(command: str, place: Place) -> None:
+    change = ONCE[command]
+    shorter = command.replace(*change) if change else command
+    if "pytest" in command and "-rounds" not in command:
+        shorter += " --collect-only -q"  # these are the tests that run now
+    run = place.type(shorter)
+    assert run.wait() == 0, run.errors + run.output
+    if command == "pip install uv && uv run python -m demo 10":
+        assert run.output[-1] == "Result: 3628800"
+
+
+def test_the_board_looks_as_the_page_shows_it() -> None:
+    command = "uv run python -m demo 10 --pace 0.5 --kill"
+    assert command in BY_HAND
+    block = shown_below(command)
+    module = [sys.executable, *command.split()[3:]]
+    seen: set[str] = set()
+
+    def look(screen: list[str]) -> bool:
+        seen.update(words("\n".join(screen)))
+        return "Result: 3628800" in screen
+
+    with Terminal(module, {}) as terminal:
+        terminal.wait_for(look)
+    assert words(block.text) - seen == set()
+    after = blocks(README)[blocks(README).index(block) + 1]
+    assert after.language == ""
+    assert words(after.text) - seen == set()
+
+
+# By hand
+
+BY_HAND = [
+    "uv run python -m demo 10 --pace 0.5 --kill",
+    "uv run python -m devserver",
+    "uv run python factorial_worker.py --pace 0.5",
+    "uv run python factorial_client.py 10",
+    "uv run python factorial_client.py 7",
+    "uv run python factorial_client.py 30",
+    "pkill -9 -n -f factorial_worker.py",
+]
+
+
+def test_the_tutorial_by_hand(place: Place) -> None:
+    """All of it, in the order of the page, with a kill in the middle."""
+    _, server_command, worker_command, first, again, longer, kill = BY_HAND
+    server = place.type(server_command)
+    server.wait_for("Data in")
+    workers = [place.type(worker_command) for _ in range(3)]
+    for worker in workers:
+        worker.wait_for("is running")
+
+    for command in (first, again):
+        client = place.type(command)
+        assert client.wait() == 0, client.errors
+        assert client.output == [shown_below(command).text]
+    printed = [line for worker in workers for line in worker.output]
+    shown = blocks(README)[blocks(README).index(shown_below(first)) + 1].text
+    assert set(shown.splitlines()) <= set(printed)
+
+    client = place.type(longer)
+    place.wait_for("factorial(22)")
+    assert place.type(kill).wait() == 0
+    assert client.wait() == 0, client.errors
+    assert client.output == [f"Result: {math.factorial(30)}"]
+    dead = [worker for worker in workers if not worker.alive]
+    assert len(dead) == 1
+    begun = [line for line in dead[0].output if re.fullmatch(r"factorial\(\d+\)", line)]
+    left = next(line for line in begun if not dead[0].printed(f"{line} ="))
+    survivors = [worker for worker in workers if worker not in dead]
+    assert any(worker.printed(left) for worker in survivors), "somebody has taken it over"
+    lines = [line for line in shown_below(kill).text.splitlines() if "=" in line]
+    assert len(lines) > 8
+    for line in lines:
+        n, _, value = line.removeprefix("factorial(").partition(") = ")
+        assert int(value) == math.factorial(int(n))
+        assert any(worker.printed(line) for worker in workers)
+
+    curl = next(command for command in commands(TRY) if command.startswith("curl"))
+    answer = place.type(curl.replace("8001", str(place.api)))
+    assert answer.wait() == 0
+    assert '"state":"RESOLVED"' in answer.output[0]
+    assert httpx.get(f"http://localhost:{place.api}/").status_code == 200
+
+
+# Programs that a page tells to save
+
+
+@pytest.fixture
+def programs(tmp_path: Path) -> Path:
+    """A folder with the programs of the page, saved under the names that stand above them."""
+    for block in blocks(TRY, "python"):
+        (tmp_path / block.above.strip("`:")).write_text(block.text + "\n")
+    return tmp_path
+
+
+def start(cluster: Cluster, programs: Path, command: str) -> Process:
+    """Type a command of that page, which runs one of them."""
+    assert command in commands(TRY)
+    script, *arguments = command.removeprefix("uv run python ").split()
+    return cluster.launch(script, [sys.executable, str(programs / script), *arguments])
+
+
+def test_fibonacci_computes_each_number_once(cluster: Cluster, programs: Path) -> None:
+    workers = [start(cluster, programs, "uv run python fibonacci_worker.py") for _ in range(3)]
+    for worker in workers:
+        worker.wait_for("is running")
+    client = start(cluster, programs, "uv run python fibonacci_client.py")
+    assert client.wait() == 0
+    assert client.output == [shown_below("uv run python fibonacci_client.py", TRY).text]
+    printed = sorted(line for worker in workers for line in worker.output[1:])
+    assert printed == sorted(f"fibonacci({n})" for n in range(31))
+
+
+def test_a_call_waits_for_the_other_group(cluster: Cluster, programs: Path) -> None:
+    even = start(cluster, programs, "uv run python parity_worker.py even")
+    even.wait_for("is running")
+    client = start(cluster, programs, "uv run python parity_client.py")
+    client.wait_for("Still waiting for countdown-10.")
+    assert even.output[1:] == ["countdown(10)"]
+    odd = start(cluster, programs, "uv run python parity_worker.py odd")
+    assert client.wait() == 0
+    assert client.output == ["lift-off"]
+    assert odd.output[1:] == [f"countdown({n})" for n in (9, 7, 5, 3, 1)]
