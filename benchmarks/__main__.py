@@ -41,7 +41,7 @@ def main() -> int:
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # it leaves no process behind
     sys.set_int_max_str_digits(0)
     sizes = args.sizes or SIZES + [5000] * args.long
-    contenders = [Contender(None, plain=False), Contender(None, plain=True)]
+    contenders = [Contender(), Contender(watched=True), Contender(plain=True)]
     if args.resonate:
         contenders.append(Contender(args.resonate, plain=True))
     console = Console(highlight=False)

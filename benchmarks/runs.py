@@ -30,16 +30,19 @@ class Contender:
         resonate: the binary of a real server; None takes the devserver.
         plain: whether the SDK's own connection is used, as `Resonate.remote` makes it, and not
             the one of the two scripts.
+        watched: whether somebody has the devserver's page open.
     """
 
-    resonate: str | None
-    plain: bool
+    resonate: str | None = None
+    plain: bool = False
+    watched: bool = False
 
     @property
     def name(self) -> str:
         """What tables call it."""
         server = "devserver" if self.resonate is None else "resonate"
-        return f"{server}, {'plain SDK' if self.plain else 'as it is'}"
+        how = "plain SDK" if self.plain else "watched" if self.watched else "as it is"
+        return f"{server}, {how}"
 
 
 @dataclass(frozen=True)
@@ -134,6 +137,9 @@ def _cluster(contender: Contender) -> Iterator[tuple[Cluster, list[Process]]]:
                 worker.wait_for("is running")
         else:
             cluster.start_workers(WORKERS)
+        if contender.watched:
+            watcher = cluster.launch("watcher", [sys.executable, "-m", "benchmarks.watcher"])
+            watcher.wait_for("watching")
         yield cluster, cluster.workers
 
 
