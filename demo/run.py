@@ -171,7 +171,7 @@ class Run:
     def server_died(self, time: float, pid: int) -> None:
         """Take in that the server's process was killed."""
         self.kills.append((time, "server"))
-        self.notice(time, f"server (pid {pid}) was killed; it restarts, workers return in a second or two")
+        self.notice(time, f"server (pid {pid}) was killed; it restarts, workers return in 1 or 2 s")
 
     def _begun(self, time: float, worker: Worker, n: int) -> None:
         attempt = Attempt(n, worker, time)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import base64
 import socket
 import ssl
+from itertools import chain, repeat
 from typing import TYPE_CHECKING, BinaryIO, Final
 from urllib.parse import urlsplit
 
@@ -17,6 +18,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 TIMEOUT: Final = 5  # seconds that the server may take for an answer
+
+
+def pauses() -> Iterator[float]:
+    """Say how long to wait before each further try (seconds): at first a server may be starting."""
+    return chain([0.1, 0.2, 0.4, 0.8], repeat(1.0))
 
 
 class Connection:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, override
 
 from resonate.message_sources import Poller
 
-from plumbing.connection import Connection
+from plumbing.connection import Connection, pauses
 from plumbing.terminal import say
 
 if TYPE_CHECKING:
@@ -61,19 +61,27 @@ class Messages(Poller):
         connection = Connection(self.origin, self._auth)
         lost = False
         while True:
+            lines = self._connect(connection)
+            if lost:
+                say("Connected to the server again.")
+            self.connected.set()
             with suppress(OSError, ValueError):
-                lines = connection.stream(f"/{self._group}/{self._id}")
-                if lost:
-                    say("Connected to the server again.")
-                self.connected.set()
                 for line in lines:
                     if mesg := self._process_line(line.decode()):
                         yield mesg
-            if self.connected.is_set():
-                self.connected.clear()
-                lost = True
-                say(f"Lost the server at {self.origin}. Waiting for it.")
-            time.sleep(1)
+            connection.close()
+            self.connected.clear()
+            lost = True
+            say(f"Lost the server at {self.origin}. Waiting for it.")
+            time.sleep(0.1)
+
+    def _connect(self, connection: Connection) -> Iterator[bytes]:
+        """Try until the server answers."""
+        for pause in pauses():
+            with suppress(OSError, ValueError):
+                return connection.stream(f"/{self._group}/{self._id}")
+            time.sleep(pause)
+        raise AssertionError("It never gives up.")
 
     @override
     def stop(self) -> None:

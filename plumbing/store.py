@@ -21,7 +21,7 @@ from resonate.options import Options
 from resonate.stores import RemoteStore
 from resonate.stores.remote import RemotePromiseStore, RemoteTaskStore
 
-from plumbing.connection import TIMEOUT, Connection
+from plumbing.connection import TIMEOUT, Connection, pauses
 from plumbing.terminal import fail, say
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ class Store(RemoteStore):
         Raises:
             RefusedError: the answer is no.
         """
-        while True:
+        for pause in pauses():
             with suppress(OSError, ValueError):
                 status, content = self._exchange(method, path, headers, body)
                 answer: Any = json.loads(content) if content else None
@@ -124,7 +124,7 @@ class Store(RemoteStore):
                     return answer
                 if status != 500:
                     break
-            time.sleep(1)
+            time.sleep(pause)
         error = answer["error"]
         self.refusal = error["message"]
         raise RefusedError(error["message"], error["code"])
