@@ -21,7 +21,8 @@ class Remote(Resonate):
     """
 
     def __init__(self, group: str) -> None:
-        pid = uuid.uuid4().hex
+        # It begins with the number by which a person knows the process.
+        pid = f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         self._server = Store()
         self._messages = Messages(group, pid, self._server)
         super().__init__(

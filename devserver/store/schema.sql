@@ -41,6 +41,8 @@ CREATE TABLE IF NOT EXISTS tasks (
     head            TEXT NOT NULL,         -- JSON: the tracing headers of the request
     recv            TEXT NOT NULL,         -- JSON
     process_id      TEXT,                  -- whom it was sent to, then who claimed it
+    claimed_by      TEXT,                  -- who claimed it last, kept for whoever watches
+    claimed_before  TEXT,                  -- who had it before that one: it was taken back
     counter         INTEGER NOT NULL DEFAULT 1,
     ttl             INTEGER NOT NULL DEFAULT 0,
     -- INIT: when to send it. ENQUEUED: until when to claim it. CLAIMED: the lease's end.

@@ -113,8 +113,8 @@ def create_invoke(
     )
     db.execute(
         """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, head, recv,
-                              process_id, ttl, expires_at, timeout, created_on)
-           VALUES (?, ?, 'invoke', ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
+                              process_id, claimed_by, ttl, expires_at, timeout, created_on)
+           VALUES (?, ?, 'invoke', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
         (
             task.id,
             state,
@@ -122,6 +122,7 @@ def create_invoke(
             promise.id,
             _encode(dict(head)).decode(),
             recv,
+            process_id,
             process_id,
             ttl,
             expires_at,
@@ -171,9 +172,10 @@ def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
         raise ProtocolError(Code.TASK_COUNTER)
     ttl = _clamp(request.ttl)
     db.execute(
-        """UPDATE tasks SET state = 'CLAIMED', process_id = ?, ttl = ?, expires_at = ?
+        """UPDATE tasks SET state = 'CLAIMED', process_id = ?, ttl = ?, expires_at = ?,
+                            claimed_by = ?, claimed_before = claimed_by
            WHERE id = ?""",
-        (request.process_id, ttl, min(now + ttl, task.timeout), task.id),
+        (request.process_id, ttl, min(now + ttl, task.timeout), request.process_id, task.id),
     )
     root = find_promise(db, task.root_promise_id)
     leaf = find_promise(db, leaf_id) if message_type == "resume" else None

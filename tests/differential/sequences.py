@@ -372,7 +372,6 @@ def malformed() -> list[Step]:
         quoted = name.replace("?", "%3F").replace("#", "%23").replace(" ", "%20")
         steps += [create(f"id-{i}-{name}".replace("%25", "%")), get(f"id-{i}-{quoted}")]
     for method, path in (
-        ("GET", "/"),
         ("GET", "/nowhere"),
         ("PUT", "/promises/x"),
         ("DELETE", "/promises/x"),
