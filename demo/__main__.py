@@ -143,13 +143,17 @@ def _run(args: argparse.Namespace) -> int:
         has_board = not args.plain and sys.stdout.isatty() and console.is_interactive
         with console.status("Starting the workers") if has_board else nullcontext():
             client = watch.start(cluster, args.workers, args.n)
+        if cluster.page and not has_board:
+            run.notice(0, f"watch it at {cluster.page}")
         view: View = Lines(run, console)
         if has_board:
             keys = ""
             if has_keys():
                 screen.enter_context(pressed_keys(watch.key))
                 keys = "keys: k kills a worker, s kills the server and starts it again, q stops"
-            view = screen.enter_context(Board(run, console, lambda: watch.clock, keys))
+            view = screen.enter_context(
+                Board(run, console, lambda: watch.clock, keys, cluster.page)
+            )
         watch.follow(cluster, client, view)
         took = watch.clock
         answer = client.output[-1:] if client.wait() == 0 else []

@@ -36,12 +36,21 @@ class Board:
         console: where.
         clock: the seconds since the run began.
         keys: a line that says which keys there are.
+        page: where the server shows itself in a browser, if it does.
     """
 
-    def __init__(self, run: Run, console: Console, clock: Callable[[], float], keys: str) -> None:
+    def __init__(
+        self,
+        run: Run,
+        console: Console,
+        clock: Callable[[], float],
+        keys: str,
+        page: str | None,
+    ) -> None:
         self._run = run
         self._clock = clock
         self._keys = keys
+        self._page = page or ""
         self._live = Live(self, console=console, auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> Self:
@@ -49,7 +58,7 @@ class Board:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._keys = ""
+        self._keys = self._page = ""  # they are of no use any more
         self._live.refresh()
         self._live.stop()
 
@@ -69,8 +78,15 @@ class Board:
         )
 
     def _title(self) -> Table:
-        line = Table.grid(Column(ratio=1), Column(justify="right", no_wrap=True), expand=True)
-        line.add_row(Text(f"factorial({self._run.n})", "bold"), f"{self._clock():.1f} s")
+        line = Table.grid(
+            Column(no_wrap=True),
+            Column(ratio=1, no_wrap=True, overflow="ellipsis"),
+            Column(no_wrap=True),
+            padding=(0, 1),
+            expand=True,
+        )
+        title = Text(f"factorial({self._run.n})", "bold")
+        line.add_row(title, Text(self._page, "dim"), f"{self._clock():.1f} s")
         return line
 
     def _progress(self) -> Table:

@@ -195,6 +195,11 @@ class Cluster:
         return f"http://127.0.0.1:{self._port}"
 
     @property
+    def page(self) -> str | None:
+        """Where the server shows itself in a browser; a real server does not."""
+        return None if self._resonate else f"http://localhost:{self._port}/"
+
+    @property
     def poll_url(self) -> str:
         """Where the server's messages are."""
         return f"http://127.0.0.1:{self._poll_port}"

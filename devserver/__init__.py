@@ -6,6 +6,7 @@ What `resonate serve` (up to v0.8.2) answers to the SDK 0.6.x, on SQLite:
 - `engine`: runs those changes, many in one commit, and acts on what they led to.
 - `api`: the HTTP routes of the API port; `requests`, `responses`: what goes in and out there.
 - `connections`, `stream`: who listens on the message port, and who gets a message.
+- `page`, `watch`: what a person sees of it in a browser, and the stream that tells the page.
 - `server`: both ports and what is behind them, put together; `auth`: the door.
 - `address`, `errors`, `models`: the protocol's vocabulary.
 """

@@ -34,7 +34,8 @@ def main() -> int:
         ):
             greeting = (
                 f"Resonate API on {_url(api)}, messages on {_url(poll)}\n"
-                f"Data in {'memory: gone when this stops' if args.memory else path}"
+                f"Data in {'memory: gone when this stops' if args.memory else path}\n"
+                f"Watch it at {_page(api)}"
             )
             auth = _auth(args, api)
             started = partial(print, greeting, flush=True)
@@ -120,6 +121,16 @@ def _bind(host: str, port: int) -> socket.socket:
 def _url(listener: socket.socket) -> str:
     host, port = listener.getsockname()[:2]
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
+
+
+def _page(listener: socket.socket) -> str:
+    """Say where a person's browser finds the page."""
+    host, port = listener.getsockname()[:2]
+    if host in {"127.0.0.1", "::1"}:
+        return f"http://localhost:{port}/"
+    if ip_address(host).is_unspecified:
+        return f"http://{socket.gethostname()}:{port}/"
+    return f"{_url(listener)}/"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The API port: promises, callbacks, tasks and schedules over HTTP."""
+"""The API port: promises, callbacks, tasks and schedules over HTTP, and the page beside them."""
 
 from __future__ import annotations
 
@@ -25,6 +25,7 @@ from devserver.models import (
     Promise,
     TaskRef,
 )
+from devserver.page import page_routes
 from devserver.requests import (
     cursor_of,
     process_of_path,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from starlette.types import Lifespan
 
     from devserver.engine import Engine
+    from devserver.watch import Watch
 
 
 CREATE_PROMISE = Decoder(CreatePromise)
@@ -66,17 +68,20 @@ class _IdConvertor(StringConvertor):
 register_url_convertor("id", _IdConvertor())
 
 
-def api_app(engine: Engine, url: str, lifespan: Lifespan[Starlette]) -> Starlette:
+def api_app(engine: Engine, watch: Watch, url: str, lifespan: Lifespan[Starlette]) -> Starlette:
     """Make the application of the API port.
 
     Args:
         engine: runs what the requests ask for.
+        watch: answers those who want to watch.
         url: where clients find this application, for the links in its answers.
         lifespan: what is to happen as the server starts and stops.
     """
     api = _Api(engine, url)
     app = Starlette(
         routes=[
+            *page_routes(),
+            Route("/watch", watch.respond, methods=["GET"]),
             Route("/ping", api.ping, methods=["GET"]),
             Route("/promises", api.create_promise, methods=["POST"]),
             Route("/promises", api.search_promises, methods=["GET"]),

@@ -95,6 +95,14 @@ class Connections:
         group.append(connection)
         return connection
 
+    def members(self) -> list[tuple[str, str, bool]]:
+        """List who listens: group, id, and whether it is silent."""
+        return [
+            (member.group, member.id, member.id in self._silent)
+            for group in self._groups.values()
+            for member in group
+        ]
+
     def close(self) -> None:
         """End every stream."""
         for group in self._groups.values():

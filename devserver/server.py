@@ -14,6 +14,7 @@ from devserver.auth import BasicAuth
 from devserver.connections import Connections
 from devserver.engine import Engine
 from devserver.stream import stream_app
+from devserver.watch import Watch
 
 if TYPE_CHECKING:
     import socket
@@ -58,6 +59,7 @@ def serve(
         server.should_exit = True
 
     engine = Engine(db, connections, failed)
+    watch = Watch(engine, connections)
 
     @asynccontextmanager
     async def lifespan(_: Starlette) -> AsyncIterator[None]:
@@ -66,7 +68,7 @@ def serve(
         yield
         engine.stop()
 
-    api = api_app(engine, url, lifespan)
+    api = api_app(engine, watch, url, lifespan)
     stream = stream_app(engine, connections, url)
     poll_port = poll_socket.getsockname()[1]
 
@@ -84,7 +86,7 @@ def serve(
         ws="none",
     )
     _allow_many_connections()
-    server = _Server(config, connections)
+    server = _Server(config, connections, watch)
     server.run([api_socket, poll_socket])
     if failures:
         raise failures[0]
@@ -98,14 +100,16 @@ def _allow_many_connections() -> None:
 
 
 class _Server(uvicorn.Server):
-    def __init__(self, config: uvicorn.Config, connections: Connections) -> None:
+    def __init__(self, config: uvicorn.Config, connections: Connections, watch: Watch) -> None:
         super().__init__(config)
         self._connections = connections
+        self._watch = watch
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         # Neither streams nor requests that never end are waited for.
         self._connections.close()
+        self._watch.close()
         for connection in self.server_state.connections:
             cycle = getattr(connection, "cycle", None)
             if cycle is not None and cycle.more_body:

@@ -47,6 +47,7 @@ def test_says_where_it_listens_and_where_its_data_is(tmp_path: Path) -> None:
         f"Resonate API on http://127.0.0.1:{port}, messages on http://127.0.0.1:{poll_port}\n"
     )
     assert server.stdout.readline() == f"Data in {tmp_path / 'devserver.db'}\n"
+    assert server.stdout.readline() == f"Watch it at http://localhost:{port}/\n"
     server.send_signal(signal.SIGINT)
     assert server.communicate() == ("devserver stopped\n", "")
     assert server.returncode == 0
@@ -58,6 +59,7 @@ def test_keeps_nothing_in_memory(tmp_path: Path) -> None:
     assert server.stdout is not None
     url = server.stdout.readline().split(",")[0].removeprefix("Resonate API on ")
     assert server.stdout.readline() == "Data in memory: gone when this stops\n"
+    assert server.stdout.readline() == f"Watch it at {url.replace('127.0.0.1', 'localhost')}/\n"
     assert httpx.post(f"{url}/promises", json={"id": "p", "timeout": FAR}).status_code == 201
     server.terminate()
     assert server.communicate() == ("devserver stopped\n", "")

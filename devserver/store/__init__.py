@@ -3,6 +3,7 @@
 - `database`: the SQLite file, `schema.sql` what is in it.
 - `promises`, `tasks`, `schedules`: the transitions, each a few statements that belong together.
 - `deadlines`: what happens because time passes.
+- `changes`: what is new to somebody who watches.
 - `rows`: reading promises and tasks, and searching.
 
 No transition begins or commits: whoever calls it does, around as many as it likes. None

@@ -100,7 +100,7 @@ class Seen(NamedTuple):
     open: dict[int, Run | None]
 
 
-def newest(db: sqlite3.Connection) -> tuple[Seen, Changes, bool]:
+def newest(db: sqlite3.Connection, _: int) -> tuple[Seen, Changes, bool]:
     """Read the newest promises, without the timers that are over, and who has worked on them.
 
     Returns:
@@ -133,14 +133,14 @@ def newest(db: sqlite3.Connection) -> tuple[Seen, Changes, bool]:
     return seen, Changes(promises, [run for row in tasks if (run := _run(row))]), left_out
 
 
-def since(db: sqlite3.Connection, seen: Seen) -> tuple[Seen, Changes]:
+def since(seen: Seen, db: sqlite3.Connection, _: int) -> tuple[Seen, Changes]:
     """Read what has changed.
 
     Every query goes by places or by what was alive, and is none the slower for what is over.
 
     Args:
-        db: the database.
         seen: how far the watcher had seen.
+        db: the database.
 
     Returns:
         How far it has seen now, and what is new to it.
@@ -208,8 +208,8 @@ def _promise(row: Any) -> WatchedPromise:
         completed=completed,
         parent=None if parent == promise_id else parent or None,
         due=timeout if is_timer else None,
-        value=value.decode(errors="replace"),
-        size=size if size > len(value) else None,
+        value=value.decode(errors="replace") if value else "",
+        size=size if size > MAX_VALUE else None,
     )
 
 

@@ -1,0 +1,45 @@
+"""The page that shows what happens in the store; its files are in `page/`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from starlette.responses import Response
+from starlette.routing import Route
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+FOLDER = Path(__file__).with_name("page")
+TYPES = {
+    ".html": "text/html",
+    ".css": "text/css",
+    ".js": "text/javascript",
+    ".svg": "image/svg+xml",
+}
+
+# The page shows what others have put into promises. Whatever that may be, the browser loads and
+# runs nothing but these files.
+HEADERS = {
+    "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
+    "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
+    "frame-ancestors 'none'",
+    "x-content-type-options": "nosniff",
+    "referrer-policy": "no-referrer",
+    "cache-control": "no-cache",
+}
+
+
+def page_routes() -> list[Route]:
+    """Make the routes of the page's files; the page itself is at `/`."""
+    return [_route(path) for path in sorted(FOLDER.iterdir()) if path.suffix in TYPES]
+
+
+def _route(path: Path) -> Route:
+    content = path.read_bytes()
+
+    async def respond(_: Request) -> Response:
+        return Response(content, headers=HEADERS, media_type=TYPES[path.suffix])
+
+    return Route("/" if path.suffix == ".html" else f"/{path.name}", respond, methods=["GET"])
