@@ -137,6 +137,22 @@ def test_a_stream_is_cut_into_lines_and_not_where_its_chunks_end() -> None:
             next(lines)
 
 
+@pytest.mark.skipif(not hasattr(socket, "TCP_KEEPIDLE"), reason="macOS names it otherwise")
+def test_a_quiet_connection_is_tested_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    opened = []
+    create_connection = socket.create_connection
+
+    def remember(address: tuple[str, int], timeout: float) -> socket.socket:
+        opened.append(create_connection(address, timeout))
+        return opened[-1]
+
+    monkeypatch.setattr(socket, "create_connection", remember)
+    with answering(CHUNKED) as connection:
+        connection.stream("/group/me")
+        assert opened[0].getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE)
+        assert opened[0].getsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE) == 15
+
+
 def test_an_id_cannot_end_its_header_or_leave_its_path(store: Store) -> None:
     strange = "a b?c#d%2F/é\r\nx-injected: 1"
     store.promises.create(strange, FAR, ikey=strange)
