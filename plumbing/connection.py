@@ -86,15 +86,15 @@ class Connection:
             self.close()
         return status, content
 
-    def stream(self, path: str) -> Iterator[bytes]:
+    def stream(self, path: str) -> tuple[int, Iterator[bytes]]:
         """Send a request whose answer goes on and on.
 
         Returns:
-            The answer's lines, as they arrive.
+            The status, and the answer's lines as they arrive.
 
         Raises:
             OSError: the connection cannot be opened, or has broken.
-            ValueError: what came is no answer, or no stream.
+            ValueError: what came is no answer.
         """
         try:
             self._send("GET", path, {"Accept": "text/event-stream"})
@@ -102,11 +102,8 @@ class Connection:
         except (OSError, ValueError):
             self.close()
             raise
-        if status != 200:
-            self.close()
-            raise ValueError(f"The server has answered with {status}.")
         self._open().settimeout(None)
-        return self._lines(fields)
+        return status, self._lines(fields)
 
     def close(self) -> None:
         """Close it; the next request opens it anew."""

@@ -79,7 +79,13 @@ class Messages(Poller):
         """Try until the server answers."""
         for pause in pauses():
             with suppress(OSError, ValueError):
-                return connection.stream(f"/{self._group}/{self._id}")
+                status, lines = connection.stream(f"/{self._group}/{self._id}")
+                if status == 200:
+                    return lines
+                connection.close()
+                if status == 401:
+                    self._store.refusal = self._store.unauthorised
+                    self.stop()
             time.sleep(pause)
         raise AssertionError("It never gives up.")
 

@@ -7,12 +7,13 @@ import json
 import time
 from contextlib import suppress
 from functools import cache
+from http.client import responses
 from inspect import signature
+from ssl import SSLCertVerificationError
 from threading import local
 from typing import TYPE_CHECKING, Any, override
 from urllib.parse import quote
 
-import requests
 from resonate.encoders import Base64Encoder
 from resonate.errors import ResonateStoreError
 from resonate.models.callback import Callback
@@ -21,12 +22,13 @@ from resonate.options import Options
 from resonate.stores import RemoteStore
 from resonate.stores.remote import RemotePromiseStore, RemoteTaskStore
 
-from plumbing.connection import TIMEOUT, Connection, pauses
+from plumbing.connection import Connection, pauses
 from plumbing.terminal import fail, say
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    import requests
     from resonate.models.encoder import Encoder
     from resonate.models.result import Result
     from resonate.registry import Registry
@@ -68,25 +70,30 @@ class Store(RemoteStore):
             SystemExit: there is something else.
         """
         try:
-            answer = requests.get(
-                f"{self.url}/promises?id=none&limit=1", auth=self._auth, timeout=TIMEOUT
-            )
-        except requests.RequestException:
+            status, content = self._exchange("GET", "/promises?id=none&limit=1", {})
+        except SSLCertVerificationError as e:
+            fail(f"The certificate of {self.url} cannot be trusted: {e.verify_message}.")
+        except (OSError, ValueError):
             return f"No Resonate server at {self.url}."
-        if answer.status_code == 401:
-            said = "refuses them" if self._auth else "needs them"
-            fail(
-                "Set RESONATE_USERNAME and RESONATE_PASSWORD: "
-                f"the Resonate server at {self.url} {said}."
-            )
+        if status == 401:
+            fail(self.unauthorised)
         with suppress(ValueError, TypeError):
-            if answer.ok and "promises" in answer.json():
+            if status == 200 and "promises" in json.loads(content):
                 return None
-        newer = answer.status_code == 410
+        newer = status == 410
         what = "a Resonate server from 0.9 on" if newer else "no Resonate server"
         return fail(
-            f"What answers at {self.url} is {what} ({answer.status_code} {answer.reason}).\n"
+            f"What answers at {self.url} is {what} ({status} {responses.get(status, '')}).\n"
             f"SDK 0.6.x needs a legacy one. {START_SERVER}"
+        )
+
+    @property
+    def unauthorised(self) -> str:
+        """What to do about a server that asks for a password."""
+        said = "refuses them" if self._auth else "needs them"
+        return (
+            "Set RESONATE_USERNAME and RESONATE_PASSWORD: "
+            f"the Resonate server at {self.url} {said}."
         )
 
     @override
@@ -125,9 +132,10 @@ class Store(RemoteStore):
                 if status != 500:
                     break
             time.sleep(pause)
-        error = answer["error"]
-        self.refusal = error["message"]
-        raise RefusedError(error["message"], error["code"])
+        if status == 401:  # the server has been given another password
+            answer = {"error": {"message": self.unauthorised, "code": 40100}}
+        self.refusal = answer["error"]["message"]
+        raise RefusedError(self.refusal, answer["error"]["code"])
 
     def _exchange(self, *request: Any) -> tuple[int, bytes]:
         try:

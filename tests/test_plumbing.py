@@ -131,7 +131,8 @@ def test_half_an_answer_is_none_and_the_next_request_begins_anew(broken: bytes) 
 
 def test_a_stream_is_cut_into_lines_and_not_where_its_chunks_end() -> None:
     with answering(CHUNKED + b"6\r\ndata: \r\n5\r\n1\n\nda\r\n") as connection:
-        lines = connection.stream("/group/me")
+        status, lines = connection.stream("/group/me")
+        assert status == 200
         assert [next(lines), next(lines)] == [b"data: 1", b""]
         with pytest.raises(OSError, match="closed"):
             next(lines)

@@ -56,6 +56,20 @@ def ports(store: int, messages: int) -> dict[str, str]:
     return {"RESONATE_PORT_STORE": str(store), "RESONATE_PORT_MESSAGE_SOURCE": str(messages)}
 
 
+def start_server(folder: Path, port: int, poll_port: int, **env: str) -> subprocess.Popen[str]:
+    """Start a devserver on given ports, and wait until it takes requests."""
+    server = subprocess.Popen(
+        f"{sys.executable} -m devserver --memory --port {port} --poll-port {poll_port}".split(),
+        cwd=folder,
+        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert server.stdout is not None
+    server.stdout.readline()
+    return server
+
+
 @contextmanager
 def web_server(status: int, body: bytes) -> Iterator[int]:
     """Answer every request alike, on a port of our own."""
@@ -130,16 +144,7 @@ class TestClientAndServer:
     def test_a_server_that_asks_for_a_password(self, tmp_path: Path) -> None:
         port, poll_port = free_ports(2)
         secret = {"RESONATE_USERNAME": "me", "RESONATE_PASSWORD": "secret"}
-        server = subprocess.Popen(
-            f"{sys.executable} -m devserver --memory --port {port} --poll-port {poll_port}".split(),
-            cwd=tmp_path,
-            env=os.environ | {"PYTHONPATH": str(ROOT)} | secret,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        with server:
-            assert server.stdout is not None
-            server.stdout.readline()
+        with start_server(tmp_path, port, poll_port, **secret) as server:
             env = ports(port, poll_port)
             set_them = "Set RESONATE_USERNAME and RESONATE_PASSWORD: the Resonate server at"
             for script in ("factorial_client.py", "factorial_worker.py"):
@@ -159,6 +164,30 @@ class TestClientAndServer:
                 assert ask(5, **env, **secret).stdout == "Result: 120\n"
                 worker.terminate()
             server.terminate()
+
+    def test_a_server_that_comes_back_with_a_password(self, tmp_path: Path) -> None:
+        port, poll_port = free_ports(2)
+
+        with start_server(tmp_path, port, poll_port) as server:
+            worker = subprocess.Popen(
+                [sys.executable, ROOT / "factorial_worker.py"],
+                env=os.environ | ports(port, poll_port),
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert worker.stdout is not None
+            worker.stdout.readline()
+            server.kill()
+        secret = {"RESONATE_USERNAME": "me", "RESONATE_PASSWORD": "new"}
+        with start_server(tmp_path, port, poll_port, **secret) as server:
+            _, errors = worker.communicate()
+            server.terminate()
+        assert worker.returncode == 1
+        assert errors.splitlines()[-1] == (
+            "Stopped, because the server refused a request: Set RESONATE_USERNAME and "
+            f"RESONATE_PASSWORD: the Resonate server at http://localhost:{port} needs them."
+        )
 
 
 def greet_all(listener: socket.socket) -> None:
