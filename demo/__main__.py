@@ -143,8 +143,6 @@ def _run(args: argparse.Namespace) -> int:
         has_board = not args.plain and sys.stdout.isatty() and console.is_interactive
         with console.status("Starting the workers") if has_board else nullcontext():
             client = watch.start(cluster, args.workers, args.n)
-        if cluster.page and not has_board:
-            run.notice(0, f"watch it at {cluster.page}")
         view: View = Lines(run, console)
         if has_board:
             keys = ""

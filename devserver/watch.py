@@ -21,7 +21,7 @@ from devserver.store import changes
 from devserver.store.changes import Run, WatchedPromise  # noqa: TC001 - msgspec reads the types
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncGenerator
 
     from starlette.requests import Request
 
@@ -88,7 +88,7 @@ class Watch:
     async def respond(self, _: Request) -> StreamingResponse:
         """Answer a request for the stream."""
         return StreamingResponse(
-            self._stream(),
+            self.stream(),
             media_type="text/event-stream",
             headers={"cache-control": "no-cache"},
         )
@@ -97,13 +97,14 @@ class Watch:
         """End every stream."""
         self._closed.set()
 
-    async def _stream(self) -> AsyncIterator[bytes]:
+    async def stream(self) -> AsyncGenerator[bytes]:
+        """Tell a watcher what there is, and from then on what is new, until it goes."""
         yield b"retry: 1000\n\n"  # ms until a browser tries to come back
         with suppress(sqlite3.Error):  # the server stops, and says why
             async for event in self._events():
                 yield b"data: " + _encode(event) + b"\n\n"
 
-    async def _events(self) -> AsyncIterator[Event]:
+    async def _events(self) -> AsyncGenerator[Event]:
         seen, found, left_out = await self._engine.run(changes.newest)
         processes = self._processes()
         yield Event(_now(), *found, processes, self._started, left_out)

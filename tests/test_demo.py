@@ -59,6 +59,11 @@ def test_output_in_a_pipe_has_no_colours(tmp_path: Path) -> None:
     assert "\x1b" not in out
 
 
+def test_says_where_to_watch_it(tmp_path: Path) -> None:
+    out, _ = demo(tmp_path, "1", "--pace", "0").communicate()
+    assert re.search(r"server \| Watch it at http://localhost:\d+/\n", out)
+
+
 def test_says_how_many_calls_each_worker_took(tmp_path: Path) -> None:
     out, _ = demo(tmp_path, "8", "--pace", "0", "--workers", "2").communicate()
     assert "worker 1 took 4 calls, worker 2 took 4 calls" in out
@@ -143,7 +148,7 @@ def board(tmp_path: Path, *arguments: str, **env: str) -> Terminal:
 def test_the_board_shows_a_kill(tmp_path: Path) -> None:
     with board(tmp_path, "10", "--kill") as terminal:
         lines = terminal.wait_for_text("took over")
-        assert lines[0].startswith("factorial(10)"), "the whole board fits"
+        assert lines[0].startswith("factorial(10)  http://localhost:"), "the whole board fits"
         assert "keys: k kills a worker" in "\n".join(lines)
         head = lines[3]
         assert head.count("alive") == 2

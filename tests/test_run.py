@@ -84,7 +84,7 @@ def board(run: Run, height: int, width: int) -> list[str]:
     """Draw a board, and give its lines."""
     screen = StringIO()
     console = Console(file=screen, height=height, width=width, color_system=None)
-    console.print(Board(run, console, lambda: 1.5, "keys: none", None))
+    console.print(Board(run, console, lambda: 1.5, "keys: none", "http://localhost:8001/"))
     return [line.rstrip() for line in screen.getvalue().splitlines()]
 
 
