@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -308,9 +309,16 @@ class Cluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports on the loopback address that nobody uses now."""
+    """Find ports on the loopback address that nobody uses now.
+
+    They are below those that systems give to outgoing connections, which could take them before a
+    server does.
+    """
+    found: list[int] = []
     with ExitStack() as stack:
-        sockets = [
-            stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(count)
-        ]
-        return [listener.getsockname()[1] for listener in sockets]
+        while len(found) < count:
+            port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+            with suppress(OSError):
+                stack.enter_context(socket.create_server(("127.0.0.1", port)))
+                found.append(port)
+    return found
