@@ -12,16 +12,21 @@ export class Outline {
   #open; // called with the id of a promise whose details are wanted
   #lines = [];
   #rows = new Map(); // by id, those in the document
-  #current; // the id of the row that has the keyboard, or would get it
+  #chosen; // the id of the row that the keyboard was in last
 
   constructor(list, known, open) {
     this.#list = list;
     this.#known = known;
     this.#open = open;
     list.addEventListener("keydown", (event) => this.#key(event));
+    list.addEventListener("focusin", (event) => {
+      this.#chosen = event.target.dataset.id;
+    });
     list.addEventListener("click", (event) => {
       const row = event.target.closest("li");
-      if (row) this.#choose(row);
+      if (!row) return;
+      row.focus({ preventScroll: true });
+      open(row.dataset.id);
     });
     for (const type of ["scroll", "resize"]) {
       addEventListener(type, () => requestAnimationFrame(() => this.draw()), { passive: true });
@@ -31,9 +36,12 @@ export class Outline {
   // Take in that promises came or went.
   update() {
     this.#lines = this.#known.outline();
-    this.#current ??= this.#lines[0]?.promise.id;
-    if (!this.#known.promises.has(this.#current)) this.#current = this.#lines[0]?.promise.id;
     this.draw();
+  }
+
+  // The id of the row that the Tab key leads to: where the keyboard was, or the first one.
+  get #current() {
+    return this.#known.promises.has(this.#chosen) ? this.#chosen : this.#lines[0]?.promise.id;
   }
 
   // Draw the rows that can be seen.
@@ -46,11 +54,11 @@ export class Outline {
 
     const wanted = new Map();
     for (let i = first; i < last; i += 1) wanted.set(this.#lines[i].promise.id, i);
-    // The row that has the keyboard stays, or the keyboard would be lost, and so does the one that
-    // the Tab key leads to.
-    if (!wanted.has(this.#current) && this.#current !== undefined) {
-      const i = this.#lines.findIndex(({ promise }) => promise.id === this.#current);
-      if (i >= 0) wanted.set(this.#current, i);
+    // That row stays off the screen too, or the keyboard would lose its place.
+    const current = this.#current;
+    if (current !== undefined && !wanted.has(current)) {
+      const i = this.#lines.findIndex(({ promise }) => promise.id === current);
+      if (i >= 0) wanted.set(current, i);
     }
     for (const [id, row] of this.#rows) {
       if (!wanted.has(id)) {
@@ -64,7 +72,7 @@ export class Outline {
       this.#rows.set(id, row);
       if (this.#list.children[k] !== row) this.#list.insertBefore(row, this.#list.children[k]);
       row.style.transform = `translateY(${i * height}px)`;
-      row.tabIndex = id === this.#current ? 0 : -1;
+      row.tabIndex = id === current ? 0 : -1;
       this.#fill(row, this.#lines[i], i);
     });
   }
@@ -100,15 +108,9 @@ export class Outline {
     setText(takeover, isBehind ? "left behind" : takenOver);
   }
 
-  #choose(row) {
-    this.#current = row.dataset.id;
-    this.draw();
-    row.focus({ preventScroll: true });
-    this.#open(row.dataset.id);
-  }
-
   #key(event) {
-    const i = this.#lines.findIndex(({ promise }) => promise.id === this.#current);
+    const current = this.#current;
+    const i = this.#lines.findIndex(({ promise }) => promise.id === current);
     const end = this.#lines.length - 1;
     const moves = {
       ArrowDown: i + 1,
@@ -121,7 +123,7 @@ export class Outline {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
     if (event.key === "Enter" || event.key === " ") {
       event.preventDefault();
-      this.#open(this.#current);
+      this.#open(current);
     } else if (event.key in moves) {
       event.preventDefault();
       this.#go(Math.min(Math.max(moves[event.key], 0), end));
@@ -129,13 +131,13 @@ export class Outline {
   }
 
   #go(i) {
-    this.#current = this.#lines[i].promise.id;
+    this.#chosen = this.#lines[i].promise.id;
     const height = this.#rowHeight();
     const top = this.#list.getBoundingClientRect().top + i * height;
     if (top < height) scrollBy(0, top - height);
     if (top > innerHeight - 2 * height) scrollBy(0, top - innerHeight + 2 * height);
     this.draw();
-    this.#rows.get(this.#current).focus({ preventScroll: true });
+    this.#rows.get(this.#chosen).focus({ preventScroll: true });
   }
 }
 
