@@ -8,11 +8,16 @@ export const isTimer = (promise) => promise.due !== undefined;
 export const isPending = (promise) => promise.state === "PENDING";
 
 // A process id of this project begins with the number that the system knows the process by.
+const OWN_ID = /^(\d+)-([0-9a-f]{12})$/;
+
 export function processName(id) {
-  const own = /^(\d+)-[0-9a-f]{12}$/.exec(id);
+  const own = OWN_ID.exec(id);
   if (own) return `pid ${own[1]}`;
   return id.length > 12 ? `${id.slice(0, 8)}…` : id;
 }
+
+// What tells a process from another one that had the same number.
+export const processRest = (id) => OWN_ID.exec(id)?.[2] ?? "";
 
 export class Known {
   promises = new Map(); // by id
@@ -198,7 +203,7 @@ export class Known {
     for (const process of this.processes.values()) {
       if (process.state !== "away") continue;
       process.state = "gone";
-      if (isFirst) continue;
+      if (isFirst || process.group === undefined) continue; // it had gone before we looked
       process.since = now;
       const held = heldBy(process);
       const name = `${processName(process.id)}${held.length ? "" : `, in ${process.group},`}`;

@@ -2,7 +2,7 @@
 // Whatever comes from promises is put in as text, never as HTML.
 
 import { Details, Search } from "/details.js";
-import { heldBy, isPending, isTimer, Known, processName, some } from "/known.js";
+import { heldBy, isPending, isTimer, Known, processName, processRest, some } from "/known.js";
 import { Outline, setText } from "/outline.js";
 
 const MAX_NEWS = 200;
@@ -154,6 +154,7 @@ function drawGone() {
 function heading(process, state) {
   const title = element("h4", processName(process.id));
   title.title = process.id;
+  title.append(" ", element("span", processRest(process.id), "rest"));
   if (state) title.append(" ", element("span", state, "status"));
   return title;
 }
