@@ -168,7 +168,7 @@ function calls(held, isLeft = false) {
     link.addEventListener("click", () => open(promise.id));
     item.append(link);
     if (to) item.append(element("span", ` ↪ ${processName(to)} took over`, "takeover"));
-    else if (isLeft) item.append(element("span", " not taken over yet", "status"));
+    else if (isLeft) item.append(" ", element("span", "not taken over yet", "status"));
     list.append(item);
   }
   if (held.length > MAX_LISTED) {
