@@ -123,8 +123,8 @@ def shown_below(command: str, page: Path = README) -> Block:
 
 
 def words(text: str) -> set[str]:
-    """The words of an output, whichever numbers stand in it, and however long its bars are."""
-    return set(re.sub(r"[\d.]+", "0", re.sub(r"[━╺╸─]+", "", text)).split())
+    """The words of an output, whichever numbers are in it, however long its bars and lines are."""
+    return set(re.sub(r"[\d.]+", "0", re.sub(r"[━╺╸─…]+", "", text)).split())
 
 
 # What stands on the pages
