@@ -147,7 +147,8 @@ def board(tmp_path: Path, *arguments: str, **env: str) -> Terminal:
 
 def test_the_board_shows_a_kill(tmp_path: Path) -> None:
     with board(tmp_path, "10", "--kill") as terminal:
-        lines = terminal.wait_for_text("took over")
+        terminal.wait_for_text("took over")
+        lines = terminal.wait_for_text("keys: k kills a worker")  # drawn to its end
         assert lines[0].startswith("factorial(10) http://localhost:"), "the whole board fits"
         assert "keys: k kills a worker" in "\n".join(lines)
         head = lines[3]
