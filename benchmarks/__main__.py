@@ -20,7 +20,7 @@ from benchmarks import runs
 from benchmarks.limits import digits, limit
 from benchmarks.picture import draw
 from benchmarks.runs import Contender
-from demo.processes import ProcessError
+from cluster import ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -16,7 +16,7 @@ from statistics import median
 from typing import Self
 from urllib.parse import urlsplit
 
-from demo.processes import Cluster
+from cluster import Cluster
 
 CLIENTS = (1, 8, 64)
 ROUNDS = 3

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from demo.processes import Cluster
+from cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from demo.processes import Process
+    from cluster import Process
 
 WORKERS = 3
 PATIENCE = 1800.0

@@ -1,5 +1,8 @@
-"""The whole story in one command: a server, workers, and a client that asks them.
+"""The whole tutorial in one command: `python -m demo 10`.
 
-- `__main__`: the command line, and what is shown of a run.
-- `processes`: starts and stops the processes; the tests use it too.
+- `__main__`: the command line, and the summary at the end.
+- `director`: follows the processes and the keys, and kills.
+- `run`: the model of a run that the views draw.
+- `board`, `lines`, `timeline`: the live board, plain lines, and the picture.
+- `keys`: the keys that a person presses.
 """

@@ -12,15 +12,15 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
+from cluster import Cluster, ProcessError
 from demo.board import Board
+from demo.director import Director
 from demo.keys import has_keys, pressed_keys
 from demo.lines import Lines
-from demo.processes import Cluster, ProcessError
 from demo.run import Run
-from demo.watch import Watch
 
 if TYPE_CHECKING:
-    from demo.watch import View
+    from demo.director import View
 
 
 def main() -> int:
@@ -138,22 +138,22 @@ def _seconds(text: str) -> float:
 def _run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     run = Run(args.n)
-    watch = Watch(run, args.pace, args.kill, restart=args.restart)
-    with Cluster(args.resonate, watch.line) as cluster, ExitStack() as screen:
+    director = Director(run, args.pace, args.kill, restart=args.restart)
+    with Cluster(args.resonate, director.line) as cluster, ExitStack() as screen:
         has_board = not args.plain and sys.stdout.isatty() and console.is_interactive
         with console.status("Starting the workers") if has_board else nullcontext():
-            client = watch.start(cluster, args.workers, args.n)
+            client = director.start(cluster, args.workers, args.n)
         view: View = Lines(run, console)
         if has_board:
             keys = ""
             if has_keys():
-                screen.enter_context(pressed_keys(watch.key))
+                screen.enter_context(pressed_keys(director.key))
                 keys = "keys: k kills a worker, s kills the server and starts it again, q stops"
             view = screen.enter_context(
-                Board(run, console, lambda: watch.clock, keys, cluster.page)
+                Board(run, console, lambda: director.clock, keys, cluster.page)
             )
-        watch.follow(cluster, client, view)
-        took = watch.clock
+        director.follow(cluster, client, view)
+        took = director.clock
         answer = client.output[-1:] if client.wait() == 0 else []
         screen.close()
         for worker in cluster.workers:

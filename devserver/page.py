@@ -1,4 +1,4 @@
-"""The page that shows what happens in the store; its files are in `page/`."""
+"""The page that shows what happens in the store; its files are in `static/`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from starlette.routing import Route
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-FOLDER = Path(__file__).with_name("page")
+FOLDER = Path(__file__).with_name("static")
 TYPES = {
     ".html": "text/html",
     ".css": "text/css",

@@ -8,7 +8,7 @@ import httpx
 import pytest
 from hypothesis import settings
 
-from demo.processes import Cluster
+from cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from demo.processes import ROOT
+from cluster import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,7 +16,7 @@ import tempfile
 from importlib.metadata import version
 from pathlib import Path
 
-from demo.processes import Cluster
+from cluster import Cluster
 
 FILES = ("test_store_promise.py", "test_store_task.py", "test_store_schedules.py", "test_bridge.py")
 

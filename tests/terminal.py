@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Self
 
 import pyte
 
-from demo.processes import ROOT
+from cluster import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

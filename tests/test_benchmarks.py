@@ -7,7 +7,7 @@ import subprocess
 import sys
 from typing import TYPE_CHECKING
 
-from demo.processes import ROOT
+from cluster import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -5,12 +5,12 @@ from __future__ import annotations
 import subprocess
 import sys
 
-from demo.processes import ROOT
+from cluster import ROOT
 
 
 def test_every_kind_of_disturbance_is_survived() -> None:
     run = subprocess.run(
-        [sys.executable, "-m", "demo.chaos", "--trials", "5", "--most", "60"],
+        [sys.executable, "-m", "tests.chaos", "--trials", "5", "--most", "60"],
         cwd=ROOT,
         capture_output=True,
         text=True,

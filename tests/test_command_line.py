@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from demo.processes import Cluster
+from cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from demo.processes import Cluster
+from cluster import Cluster
 from devserver.errors import Code
 from tests.listener import Listener
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.processes import ROOT
+from cluster import ROOT
 from tests.terminal import Terminal
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from demo.processes import ROOT, Cluster, free_ports
+from cluster import ROOT, Cluster, free_ports
 from devserver.store.database import open_database
 from tests.listener import Listener
 

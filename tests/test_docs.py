@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from demo.processes import PATIENCE, ROOT, Process, free_ports
+from cluster import PATIENCE, ROOT, Process, free_ports
 from tests.pages import PAGES, Block, anchors, blocks, commands, links
 from tests.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from demo.processes import Cluster
+    from cluster import Cluster
 
 README = ROOT / "README.md"
 TRY = ROOT / "docs" / "things-to-try.md"
@@ -41,7 +41,7 @@ ONCE = {
     "uv run pytest --resonate BINARY": None,
     "uv run pytest tests/test_crash.py --crash-rounds 200": ("200", "1"),
     "uv run pytest tests/test_store_properties.py --hypothesis-profile=long": None,
-    "uv run python -m demo.chaos --trials 100": ("100", "1"),
+    "uv run python -m tests.chaos --trials 100": ("100", "1"),
     "uv run python -m benchmarks --long --resonate BINARY": ("--long --resonate BINARY", "--help"),
     "uv run python -m benchmarks.load --resonate BINARY": ("--resonate BINARY", "--help"),
 }

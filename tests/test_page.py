@@ -14,7 +14,7 @@ import httpx
 import pytest
 from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
 
-from demo.processes import Cluster, free_ports
+from cluster import Cluster, free_ports
 from devserver.models import CreatePromise
 from devserver.store import promises
 from devserver.store.database import open_database, transaction
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from demo.processes import Process
+    from cluster import Process
 
 FAR = 4_000_000_000_000
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")

@@ -18,7 +18,7 @@ from tests.listener import Listener
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from demo.processes import Cluster
+    from cluster import Cluster
 
 FAR = 4_000_000_000_000
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from demo.processes import Cluster, Process
+    from cluster import Cluster, Process
 
 
 def answer(client: Process) -> str:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.processes import ROOT
+from cluster import ROOT
 
 if TYPE_CHECKING:
-    from demo.processes import Cluster
+    from cluster import Cluster
 
 
 def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:

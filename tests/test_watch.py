@@ -14,7 +14,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from demo.processes import Cluster, free_ports
+from cluster import Cluster, free_ports
 from devserver.connections import Connections
 from devserver.engine import Engine
 from devserver.models import ClaimTask, CompletePromise, CreatePromise, TaskRef

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from demo.processes import ROOT, Cluster, free_ports
+from cluster import ROOT, Cluster, free_ports
 from tests.listener import Listener
 from tests.terminal import Terminal
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from demo.processes import Process
+    from cluster import Process
 
 START = "Start one with: uv run python -m devserver (or a legacy resonate serve)"
 AFRESH = [

@@ -15,7 +15,7 @@ import httpx
 from tests.listener import Listener
 
 if TYPE_CHECKING:
-    from demo.processes import Cluster
+    from cluster import Cluster
 
     type Step = dict[str, Any]
 

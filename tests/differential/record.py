@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from demo.processes import Cluster
+from cluster import Cluster
 from tests.differential.play import play
 from tests.differential.sequences import all_sequences
 

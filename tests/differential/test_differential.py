@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from demo.processes import Cluster
+from cluster import Cluster
 from tests.differential.play import play
 from tests.differential.record import FOLDER, recorded
 from tests.differential.sequences import all_sequences, walk

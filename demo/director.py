@@ -7,7 +7,7 @@ import signal
 import time
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from demo.processes import Cluster, Process, ProcessError
+from cluster import Cluster, Process, ProcessError
 
 if TYPE_CHECKING:
     from demo.run import Run
@@ -25,7 +25,7 @@ class View(Protocol):
         """Show what is so now."""
 
 
-class Watch:
+class Director:
     """The ears and hands of the demo. Everything that it hears comes through one queue.
 
     Args:

@@ -1,4 +1,4 @@
-"""`python -m demo.chaos`: kills and hangs at random moments, and every run held to account.
+"""`python -m tests.chaos`: kills and hangs at random moments, and every run held to account.
 
 Each trial runs the recursion twice on fresh data, once in peace and once with a disturbance. The
 difference between their times is what the disturbance cost.
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.table import Table
 
-from demo.processes import Cluster, Process, ProcessError
+from cluster import Cluster, Process, ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -161,7 +161,7 @@ def main() -> int:
     """
     sys.set_int_max_str_digits(0)
     args = _parse_arguments()
-    rng = random.Random(args.seed)  # noqa: S311 - chance, not secrecy
+    rng = random.Random(args.seed)
     console = Console(highlight=False)
     console.print(f"{args.trials} trials, seed {args.seed}")
     extra: dict[str, list[float]] = {kind: [] for kind in DISTURBANCES}
@@ -192,7 +192,7 @@ def main() -> int:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m demo.chaos",
+        prog="python -m tests.chaos",
         description="Kill and hang workers, servers and clients at random moments of runs, and "
         "check every answer.",
     )
@@ -250,5 +250,5 @@ if __name__ == "__main__":
     try:
         sys.exit(main())
     except KeyboardInterrupt:
-        print("demo.chaos: stopped; no process and no file is left", file=sys.stderr)
+        print("tests.chaos: stopped; no process and no file is left", file=sys.stderr)
         sys.exit(130)
