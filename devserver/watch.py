@@ -50,7 +50,7 @@ class Process(NamedTuple):
     is_silent: bool
 
 
-class Event(msgspec.Struct, omit_defaults=True):
+class Event(msgspec.Struct, omit_defaults=True, rename="camel"):
     """What a watcher is told at once.
 
     Args:

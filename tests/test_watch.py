@@ -87,11 +87,11 @@ def test_the_first_event_holds_what_there_is(api: httpx.Client, poll_url: str, n
     assert ["watched", name, False] in first["processes"]
     parent, child = (p for p in first["promises"] if p["id"].startswith(name))
     assert (parent["id"], parent["state"]) == (name, "PENDING")
-    assert "completed" not in parent
+    assert "completedOn" not in parent
     assert (child["parent"], child["state"]) == (name, "RESOLVED")
     assert child["size"] == 300
     assert len(child["value"]) == changes.MAX_VALUE
-    assert child["completed"] >= child["created"]
+    assert child["completedOn"] >= child["createdOn"]
 
 
 def test_later_events_hold_what_is_new(api: httpx.Client, name: str) -> None:

@@ -43,7 +43,7 @@ export class Known {
         news.push({ kind: "server", text: "The server has started again" });
       }
       this.promises = new Map();
-      this.leftOut = event.left_out ?? false;
+      this.leftOut = event.leftOut ?? false;
       this.#started = event.started;
     }
     const called = this.#takePromises(event.promises, before);
@@ -261,7 +261,7 @@ export function some(names) {
 }
 
 function outcome(promise) {
-  const took = `after ${seconds(promise.completed - promise.created)}`;
+  const took = `after ${seconds(promise.completedOn - promise.createdOn)}`;
   if (promise.state !== "RESOLVED") return `${promise.id} was ${stateName(promise)} ${took}`;
   return `${promise.id} = ${shortValue(promise)} ${took}`;
 }

@@ -102,7 +102,7 @@ export class Outline {
     setText(state, `${ICONS[promise.state] ?? "✕"} ${stateName(promise)}`);
     setText(id, promise.id);
     setText(what, isPending(promise) ? this.#known.waiting(promise) : shortValue(promise));
-    setText(age, seconds((promise.completed ?? this.#known.now) - promise.created));
+    setText(age, seconds((promise.completedOn ?? this.#known.now) - promise.createdOn));
     setText(worker, last ? `${last.state === "gone" ? "✕ " : ""}${processName(last.id)}` : "");
     const takenOver = workers.length > 1 ? `↪ from ${processName(workers.at(-2))}` : "";
     setText(takeover, isBehind ? "left behind" : takenOver);

@@ -28,15 +28,15 @@ _RUN = f"sort_id, root_promise_id, claimed_by, claimed_before, {OPEN}, created_o
 _encode = Encoder().encode
 
 
-class WatchedPromise(msgspec.Struct, frozen=True, omit_defaults=True):
+class WatchedPromise(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
     """A promise in few words.
 
     Args:
         place: its place in the order of creation.
         id: its id.
         state: where it stands.
-        created: when it was created; this and every other time: ms since the epoch.
-        completed: when it was completed, if it was.
+        created_on: when it was created; this and every other time: ms since the epoch.
+        completed_on: when it was completed, if it was.
         parent: the promise whose function created it.
         due: when its time comes; only timers have it.
         value: the beginning of its value, as text.
@@ -46,8 +46,8 @@ class WatchedPromise(msgspec.Struct, frozen=True, omit_defaults=True):
     place: int
     id: str
     state: PromiseState
-    created: int
-    completed: int | None = None
+    created_on: int
+    completed_on: int | None = None
     parent: str | None = None
     due: int | None = None
     value: str = ""
@@ -118,7 +118,7 @@ def newest(db: sqlite3.Connection, _: int) -> tuple[Seen, Changes, bool]:
         rows.append(promise)
     promises = rows[::-1]
     # No task is older than its promise.
-    begin = promises[0].created if promises else 0
+    begin = promises[0].created_on if promises else 0
     newest_tasks = db.execute(
         f"SELECT {_RUN} FROM tasks WHERE type <> 'notify' ORDER BY sort_id DESC"
     )
@@ -194,7 +194,7 @@ def _last(db: sqlite3.Connection, table: str) -> int:
 
 
 def _promise(row: Any) -> WatchedPromise:
-    place, promise_id, state, tags_text, timeout, created, completed, value, size = row
+    place, promise_id, state, tags_text, timeout, created_on, completed_on, value, size = row
     tags = decode_strings(tags_text)
     is_timer = tags.get("resonate:timeout") == "true"
     # A timer has no tag that says whose it is; the SDK says so in its id.
@@ -204,8 +204,8 @@ def _promise(row: Any) -> WatchedPromise:
         place=place,
         id=promise_id,
         state=PromiseState(state),
-        created=created,
-        completed=completed,
+        created_on=created_on,
+        completed_on=completed_on,
         parent=None if parent == promise_id else parent or None,
         due=timeout if is_timer else None,
         value=value.decode(errors="replace") if value else "",
