@@ -1,8 +1,9 @@
-"""The devserver held against the real server: the same requests, the same answers.
+"""The devserver compared with the real server: the same requests, the same answers.
 
-- `sequences`: what is asked.
-- `play`: asks it of a server, and makes the answers comparable.
-- `record`: `python -m tests.differential.record --resonate BINARY` writes what the real server
-  answers to `recorded/`, one file a sequence and one line a step.
-- `test_differential`: compares with those answers, and with a live server where there is one.
+- `sequences`: the requests.
+- `play`: sends them to a server, and makes the answers comparable.
+- `answers`: the real server's answers, recorded in `recorded/`.
+- `record`: `python -m tests.differential.record --resonate BINARY` records them again.
+- `test_differential`: compares devserver with the recorded answers, and with a live server if
+  pytest is given one.
 """

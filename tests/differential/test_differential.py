@@ -5,16 +5,14 @@ from __future__ import annotations
 import pytest
 
 from cluster import Cluster
+from tests.differential.answers import NAMES, read
 from tests.differential.play import play
-from tests.differential.record import FOLDER, recorded
 from tests.differential.sequences import all_sequences, walk
-
-NAMES = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_as_the_real_server_did(name: str) -> None:
-    steps, expected = recorded(name)
+    steps, expected = read(name)
     with Cluster() as cluster:
         answers = play(steps, cluster)
     differences = [
@@ -26,7 +24,7 @@ def test_answers_as_the_real_server_did(name: str) -> None:
 
 
 def test_every_sequence_is_recorded() -> None:
-    assert {name: recorded(name)[0] for name in NAMES} == all_sequences()
+    assert {name: read(name)[0] for name in NAMES} == all_sequences()
 
 
 @pytest.mark.parametrize("name", [*all_sequences(), *(f"new_walk_{i}" for i in range(100, 110))])
