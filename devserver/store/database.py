@@ -51,6 +51,7 @@ def open_database(path: str) -> sqlite3.Connection:
     db: sqlite3.Connection | None = None
     try:
         db = sqlite3.connect(path, timeout=1, autocommit=True)
+        db.row_factory = sqlite3.Row
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         # Before anything is written, even if only the journal's mode.
         _check_owner(db)

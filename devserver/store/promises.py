@@ -5,16 +5,17 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, NamedTuple
 
+from msgspec import structs
 from msgspec.json import Encoder
-from msgspec.structs import replace
 
 from devserver.errors import Code, ProtocolError
-from devserver.models import Callback, Promise, PromiseState, Value
+from devserver.models import Callback, Promise, PromiseState
 from devserver.store import tasks
 from devserver.store.rows import (
-    PROMISE_COLUMNS,
     SEARCH,
+    encode_strings,
     find_promise,
+    insert,
     search_parameters,
     to_promise,
 )
@@ -126,7 +127,7 @@ def complete(
     state = PromiseState(request.completed_state)
     found = _find(db, promise_id)
     if found.state == PromiseState.PENDING and now < found.timeout:
-        settled = replace(
+        settled = structs.replace(
             found,
             state=state,
             value=request.value,
@@ -192,19 +193,18 @@ def search(db: sqlite3.Connection, query: Search, now: int) -> list[tuple[int, P
     """
     time_out(db, now)
     rows = db.execute(
-        f"""SELECT sort_id, {PROMISE_COLUMNS} FROM promises
+        f"""SELECT * FROM promises
             WHERE {SEARCH} AND state IN (SELECT value FROM json_each(:states))
             ORDER BY sort_id DESC LIMIT :limit""",
         search_parameters(query) | {"states": _encode(query.states)},
     ).fetchall()
-    return [(sort_id, to_promise(row)) for sort_id, *row in rows]
+    return [(row["sort_id"], to_promise(row)) for row in rows]
 
 
 def time_out(db: sqlite3.Connection, now: int) -> None:
     """Time out every promise whose time has come."""
     due = db.execute(
-        f"SELECT {PROMISE_COLUMNS} FROM promises WHERE state = 'PENDING' AND timeout <= ?",
-        (now,),
+        "SELECT * FROM promises WHERE state = 'PENDING' AND timeout <= ?", (now,)
     ).fetchall()
     for row in due:
         _time_out_if_due(db, to_promise(row), now)
@@ -232,30 +232,19 @@ def _create(
             return False, found, None
         raise ProtocolError(Code.PROMISE_EXISTS)
 
-    db.execute(
-        """INSERT INTO promises (id, state, timeout, param_headers, param_data,
-                                 idempotency_key_for_create, tags, created_on)
-           VALUES (?, 'PENDING', ?, ?, ?, ?, ?, ?)""",
-        (
-            request.id,
-            request.timeout,
-            _encode(request.param.headers).decode(),
-            request.param.data,
-            caller.idempotency_key,
-            _encode(request.tags).decode(),
-            now,
-        ),
-    )
-    promise = Promise(
+    row = insert(
+        db,
+        "promises",
         id=request.id,
         state=PromiseState.PENDING,
-        param=request.param,
-        value=Value(),
         timeout=request.timeout,
+        param_headers=encode_strings(request.param.headers),
+        param_data=request.param.data,
         idempotency_key_for_create=caller.idempotency_key,
-        tags=request.tags,
+        tags=encode_strings(request.tags),
         created_on=now,
     )
+    promise = to_promise(row)
     return True, promise, tasks.create_invoke(db, promise, claimer, caller.head, now)
 
 
@@ -265,24 +254,25 @@ def _time_out_if_due(db: sqlite3.Connection, promise: Promise, now: int) -> Prom
     # A timer is a promise whose time-out is its success.
     is_timer = promise.tags.get("resonate:timeout") == "true"
     state = PromiseState.RESOLVED if is_timer else PromiseState.TIMEDOUT
-    settled = replace(promise, state=state, completed_on=promise.timeout)
+    settled = structs.replace(promise, state=state, completed_on=promise.timeout)
     _settle(db, settled, now)
     return settled
 
 
 def _settle(db: sqlite3.Connection, settled: Promise, now: int) -> None:
     db.execute(
-        """UPDATE promises SET state = ?, value_headers = ?, value_data = ?,
-                               idempotency_key_for_complete = ?, completed_on = ?
-           WHERE id = ?""",
-        (
-            settled.state,
-            _encode(settled.value.headers).decode(),
-            settled.value.data,
-            settled.idempotency_key_for_complete,
-            settled.completed_on,
-            settled.id,
-        ),
+        """UPDATE promises
+           SET state = :state, value_headers = :value_headers, value_data = :value_data,
+               idempotency_key_for_complete = :key, completed_on = :completed_on
+           WHERE id = :id""",
+        {
+            "id": settled.id,
+            "state": settled.state,
+            "value_headers": encode_strings(settled.value.headers),
+            "value_data": settled.value.data,
+            "key": settled.idempotency_key_for_complete,
+            "completed_on": settled.completed_on,
+        },
     )
     tasks.complete_all_of_root(db, settled.id, now)
     tasks.create_from_callbacks(db, settled.id, now)
@@ -302,16 +292,9 @@ def _create_callback(
     created = db.execute(
         """INSERT INTO callbacks (id, promise_id, root_promise_id, type, head, recv, timeout,
                                   created_on)
-           VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO NOTHING""",
-        (
-            callback.id,
-            callback.promise_id,
-            callback.root_promise_id,
-            message_type,
-            _encode(dict(caller.head)).decode(),
-            recv.decode(),
-            callback.timeout,
-            callback.created_on,
-        ),
+           VALUES (:id, :promise_id, :root_promise_id, :type, :head, :recv, :timeout, :created_on)
+           ON CONFLICT (id) DO NOTHING""",
+        structs.asdict(callback)
+        | {"type": message_type, "head": encode_strings(caller.head), "recv": recv.decode()},
     ).rowcount
     return callback if created else None, promise

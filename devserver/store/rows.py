@@ -1,28 +1,23 @@
-"""Reading rows."""
+"""Reading, inserting and searching rows. A row gives its values by their column names."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal
 
 from msgspec.json import Decoder, Encoder
 
 from devserver.errors import Code, ProtocolError
-from devserver.models import Promise, PromiseState, Task, TaskState, Value
+from devserver.models import Promise, PromiseState, Task, Value
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
+    from collections.abc import Mapping
 
     from devserver.models import Search
 
 type MessageType = Literal["invoke", "resume", "notify"]
 
-PROMISE_COLUMNS = """id, state, param_headers, param_data, value_headers, value_data, timeout,
-    idempotency_key_for_create, idempotency_key_for_complete, tags, created_on, completed_on"""
-# In the order of the fields of `Task`.
-TASK_COLUMNS = "id, counter, timeout, root_promise_id, process_id, created_on, completed_on"
-
-# What a row of promises or schedules has to be like for a search.
+# The condition of a search, for promises and for schedules.
 SEARCH = """sort_id < :before AND id LIKE :pattern AND NOT EXISTS (
     SELECT 1 FROM json_each(:tags) AS wanted WHERE wanted.value IS NOT (
         SELECT tag.value FROM json_each(tags) AS tag WHERE tag.key = wanted.key))"""
@@ -31,71 +26,78 @@ decode_strings = Decoder(dict[str, str]).decode
 _encode = Encoder().encode
 
 
-class TaskRow(NamedTuple):
-    """A task with what only the server knows of it."""
+def encode_strings(strings: Mapping[str, str]) -> str:
+    """Encode headers or tags as JSON."""
+    return _encode(dict(strings)).decode()
 
-    task: Task
-    state: TaskState
-    type: MessageType
-    leaf_promise_id: str
+
+def insert(db: sqlite3.Connection, table: str, **columns: Any) -> sqlite3.Row:
+    """Insert a row.
+
+    Args:
+        db: the database.
+        table: the table's name.
+        columns: the values; columns left out get their defaults.
+
+    Returns:
+        The row as it is in the table now.
+    """
+    names, values = ", ".join(columns), ", ".join(f":{name}" for name in columns)
+    row: sqlite3.Row = db.execute(
+        f"INSERT INTO {table} ({names}) VALUES ({values}) RETURNING *", columns
+    ).fetchone()
+    return row
 
 
 def find_promise(db: sqlite3.Connection, promise_id: str) -> Promise | None:
-    """Read a promise as it stands, or None where there is none with that id."""
-    row = db.execute(
-        f"SELECT {PROMISE_COLUMNS} FROM promises WHERE id = ?", (promise_id,)
-    ).fetchone()
+    """Read a promise as it is stored. Returns None if no promise has that id."""
+    row = db.execute("SELECT * FROM promises WHERE id = ?", (promise_id,)).fetchone()
     return None if row is None else to_promise(row)
 
 
-def find_task(db: sqlite3.Connection, task_id: str) -> TaskRow:
-    """Read a task.
+def find_task(db: sqlite3.Connection, task_id: str) -> sqlite3.Row:
+    """Read a task's row.
 
     Raises:
-        ProtocolError: there is none with that id.
+        ProtocolError: no task has that id.
     """
-    row = db.execute(
-        f"SELECT {TASK_COLUMNS}, state, type, leaf_promise_id FROM tasks WHERE id = ?",
-        (task_id,),
-    ).fetchone()
+    row: sqlite3.Row | None = db.execute("SELECT * FROM tasks WHERE id = ?", (task_id,)).fetchone()
     if row is None:
         raise ProtocolError(Code.TASK_NOT_FOUND)
-    *columns, state, message_type, leaf_promise_id = row
-    return TaskRow(Task(*columns), TaskState(state), message_type, leaf_promise_id)
+    return row
 
 
-def to_promise(row: Sequence[Any]) -> Promise:
-    """Make a promise of a row of `PROMISE_COLUMNS`."""
-    (
-        promise_id,
-        state,
-        param_headers,
-        param_data,
-        value_headers,
-        value_data,
-        timeout,
-        key_for_create,
-        key_for_complete,
-        tags,
-        created_on,
-        completed_on,
-    ) = row
+def to_promise(row: sqlite3.Row) -> Promise:
+    """Convert a row of the table `promises`."""
     return Promise(
-        id=promise_id,
-        state=PromiseState(state),
-        param=Value(decode_strings(param_headers), param_data),
-        value=Value(decode_strings(value_headers), value_data),
-        timeout=timeout,
-        idempotency_key_for_create=key_for_create,
-        idempotency_key_for_complete=key_for_complete,
-        tags=decode_strings(tags),
-        created_on=created_on,
-        completed_on=completed_on,
+        id=row["id"],
+        state=PromiseState(row["state"]),
+        param=Value(decode_strings(row["param_headers"]), row["param_data"]),
+        value=Value(decode_strings(row["value_headers"]), row["value_data"]),
+        timeout=row["timeout"],
+        idempotency_key_for_create=row["idempotency_key_for_create"],
+        idempotency_key_for_complete=row["idempotency_key_for_complete"],
+        tags=decode_strings(row["tags"]),
+        created_on=row["created_on"],
+        completed_on=row["completed_on"],
+    )
+
+
+def to_task(row: sqlite3.Row) -> Task:
+    """Convert a row of the table `tasks`."""
+    return Task(
+        id=row["id"],
+        counter=row["counter"],
+        timeout=row["timeout"],
+        root_promise_id=row["root_promise_id"],
+        process_id=row["process_id"],
+        created_on=row["created_on"],
+        completed_on=row["completed_on"],
     )
 
 
 def search_parameters(query: Search) -> dict[str, Any]:
-    """Give the parameters of `SEARCH`, and of the limit that goes with it."""
+    """Return the parameters of `SEARCH`, and the limit that goes with it."""
     return {
         "before": query.before,
         "pattern": query.id.replace("*", "%"),

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from croniter import croniter
-from msgspec.json import Encoder
 
 from devserver.errors import Code, ProtocolError
 from devserver.models import CreatePromise, Schedule, Value
 from devserver.store import promises
 from devserver.store.promises import Caller
-from devserver.store.rows import SEARCH, decode_strings, search_parameters
+from devserver.store.rows import (
+    SEARCH,
+    decode_strings,
+    encode_strings,
+    insert,
+    search_parameters,
+)
 from devserver.store.tasks import MAX_TIME
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Sequence
 
     from devserver.models import CreateSchedule, Search
-
-SCHEDULE_COLUMNS = """id, description, cron, tags, promise_id, promise_timeout, promise_headers,
-    promise_data, promise_tags, last_run_time, next_run_time, idempotency_key, created_on"""
-_encode = Encoder().encode
 
 
 def create(
@@ -43,39 +43,23 @@ def create(
         if caller.repeats(found.idempotency_key):
             return False, found
         raise ProtocolError(Code.SCHEDULE_EXISTS)
-    schedule = Schedule(
+    row = insert(
+        db,
+        "schedules",
         id=request.id,
         description=request.description,
         cron=request.cron,
-        tags=request.tags,
+        tags=encode_strings(request.tags),
         promise_id=request.promise_id,
         promise_timeout=request.promise_timeout,
-        promise_param=request.promise_param,
-        promise_tags=request.promise_tags,
+        promise_headers=encode_strings(request.promise_param.headers),
+        promise_data=request.promise_param.data,
+        promise_tags=encode_strings(request.promise_tags),
         next_run_time=next_run_time,
         idempotency_key=caller.idempotency_key,
         created_on=now,
     )
-    db.execute(
-        f"""INSERT INTO schedules ({SCHEDULE_COLUMNS})
-            VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        (
-            schedule.id,
-            schedule.description,
-            schedule.cron,
-            _encode(schedule.tags).decode(),
-            schedule.promise_id,
-            schedule.promise_timeout,
-            _encode(schedule.promise_param.headers).decode(),
-            schedule.promise_param.data,
-            _encode(schedule.promise_tags).decode(),
-            schedule.last_run_time,
-            schedule.next_run_time,
-            schedule.idempotency_key,
-            schedule.created_on,
-        ),
-    )
-    return True, schedule
+    return True, _to_schedule(row)
 
 
 def get(db: sqlite3.Connection, schedule_id: str) -> Schedule:
@@ -97,11 +81,10 @@ def search(db: sqlite3.Connection, query: Search) -> list[tuple[int, Schedule]]:
         At most as many as the query's limit, each with its place in the order of creation.
     """
     rows = db.execute(
-        f"""SELECT sort_id, {SCHEDULE_COLUMNS} FROM schedules
-            WHERE {SEARCH} ORDER BY sort_id DESC LIMIT :limit""",
+        f"SELECT * FROM schedules WHERE {SEARCH} ORDER BY sort_id DESC LIMIT :limit",
         search_parameters(query),
     ).fetchall()
-    return [(sort_id, _to_schedule(row)) for sort_id, *row in rows]
+    return [(row["sort_id"], _to_schedule(row)) for row in rows]
 
 
 def delete(db: sqlite3.Connection, schedule_id: str) -> None:
@@ -120,9 +103,7 @@ def run_due(db: sqlite3.Connection, now: int) -> None:
     A schedule that has missed several times, because the server was down, runs once for them.
     """
     due = db.execute(
-        f"""SELECT {SCHEDULE_COLUMNS} FROM schedules WHERE next_run_time <= ?
-            ORDER BY next_run_time, sort_id""",
-        (now,),
+        "SELECT * FROM schedules WHERE next_run_time <= ? ORDER BY next_run_time, sort_id", (now,)
     ).fetchall()
     for row in due:
         schedule = _to_schedule(row)
@@ -163,39 +144,22 @@ def _next_time(cron: str, after: int) -> int:
 
 
 def _find(db: sqlite3.Connection, schedule_id: str) -> Schedule | None:
-    row = db.execute(
-        f"SELECT {SCHEDULE_COLUMNS} FROM schedules WHERE id = ?", (schedule_id,)
-    ).fetchone()
+    row = db.execute("SELECT * FROM schedules WHERE id = ?", (schedule_id,)).fetchone()
     return None if row is None else _to_schedule(row)
 
 
-def _to_schedule(row: Sequence[Any]) -> Schedule:
-    (
-        schedule_id,
-        description,
-        cron,
-        tags,
-        promise_id,
-        promise_timeout,
-        promise_headers,
-        promise_data,
-        promise_tags,
-        last_run_time,
-        next_run_time,
-        idempotency_key,
-        created_on,
-    ) = row
+def _to_schedule(row: sqlite3.Row) -> Schedule:
     return Schedule(
-        id=schedule_id,
-        description=description,
-        cron=cron,
-        tags=decode_strings(tags),
-        promise_id=promise_id,
-        promise_timeout=promise_timeout,
-        promise_param=Value(decode_strings(promise_headers), promise_data),
-        promise_tags=decode_strings(promise_tags),
-        last_run_time=last_run_time,
-        next_run_time=next_run_time,
-        idempotency_key=idempotency_key,
-        created_on=created_on,
+        id=row["id"],
+        description=row["description"],
+        cron=row["cron"],
+        tags=decode_strings(row["tags"]),
+        promise_id=row["promise_id"],
+        promise_timeout=row["promise_timeout"],
+        promise_param=Value(decode_strings(row["promise_headers"]), row["promise_data"]),
+        promise_tags=decode_strings(row["promise_tags"]),
+        last_run_time=row["last_run_time"],
+        next_run_time=row["next_run_time"],
+        idempotency_key=row["idempotency_key"],
+        created_on=row["created_on"],
     )

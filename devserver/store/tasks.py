@@ -5,13 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
 import msgspec
-from msgspec.json import Encoder
 from msgspec.structs import replace
 
 from devserver import address
 from devserver.errors import Code, ProtocolError
 from devserver.models import Promise, PromiseState, Task, TaskState
-from devserver.store.rows import TASK_COLUMNS, MessageType, decode_strings, find_promise, find_task
+from devserver.store.rows import (
+    MessageType,
+    decode_strings,
+    encode_strings,
+    find_promise,
+    find_task,
+    insert,
+    to_task,
+)
 
 if TYPE_CHECKING:
     import sqlite3
@@ -35,8 +42,6 @@ OUT = f"{OPEN} AND state IN ('ENQUEUED', 'CLAIMED')"
 # A new counter, so that whoever had the task cannot act on it any more.
 TAKE_BACK = """UPDATE tasks
     SET state = 'INIT', process_id = NULL, counter = counter + 1, expires_at = 0"""
-
-_encode = Encoder().encode
 
 
 class Claim(NamedTuple):
@@ -103,34 +108,24 @@ def create_invoke(
         delay = _delay(promise.tags)
         # Too late is one more than the timeout, which would mean that it waits for a receiver.
         expires_at = delay if delay < promise.timeout else min(promise.timeout + 1, MAX_TIME)
-    task = Task(
+    row = insert(
+        db,
+        "tasks",
         id=f"__invoke:{promise.id}",
-        counter=1,
-        timeout=promise.timeout,
+        state=state,
+        type="invoke",
         root_promise_id=promise.id,
+        leaf_promise_id=promise.id,
+        head=encode_strings(head),
+        recv=recv,
         process_id=process_id,
+        claimed_by=process_id,
+        ttl=ttl,
+        expires_at=expires_at,
+        timeout=promise.timeout,
         created_on=now,
     )
-    db.execute(
-        """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, head, recv,
-                              process_id, claimed_by, ttl, expires_at, timeout, created_on)
-           VALUES (?, ?, 'invoke', ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)""",
-        (
-            task.id,
-            state,
-            promise.id,
-            promise.id,
-            _encode(dict(head)).decode(),
-            recv,
-            process_id,
-            process_id,
-            ttl,
-            expires_at,
-            task.timeout,
-            now,
-        ),
-    )
-    return task
+    return to_task(row)
 
 
 def create_from_callbacks(db: sqlite3.Connection, promise_id: str, now: int) -> None:
@@ -163,23 +158,30 @@ def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
     Raises:
         ProtocolError: there is no such task, somebody has it, or it was sent again since.
     """
-    task, state, message_type, leaf_id = find_task(db, request.id)
-    if state == TaskState.CLAIMED:
+    task = find_task(db, request.id)
+    if task["state"] == TaskState.CLAIMED:
         raise ProtocolError(Code.TASK_CLAIMED)
-    if state in (TaskState.COMPLETED, TaskState.TIMEDOUT):
+    if task["state"] in (TaskState.COMPLETED, TaskState.TIMEDOUT):
         raise ProtocolError(Code.TASK_COMPLETED)
-    if task.counter != request.counter:
+    if task["counter"] != request.counter:
         raise ProtocolError(Code.TASK_COUNTER)
     ttl = _clamp(request.ttl)
     db.execute(
-        """UPDATE tasks SET state = 'CLAIMED', process_id = ?, ttl = ?, expires_at = ?,
-                            claimed_by = ?, claimed_before = claimed_by
-           WHERE id = ?""",
-        (request.process_id, ttl, min(now + ttl, task.timeout), request.process_id, task.id),
+        """UPDATE tasks
+           SET state = 'CLAIMED', process_id = :process_id, ttl = :ttl, expires_at = :expires_at,
+               claimed_by = :process_id, claimed_before = claimed_by
+           WHERE id = :id""",
+        {
+            "id": request.id,
+            "process_id": request.process_id,
+            "ttl": ttl,
+            "expires_at": min(now + ttl, task["timeout"]),
+        },
     )
-    root = find_promise(db, task.root_promise_id)
-    leaf = find_promise(db, leaf_id) if message_type == "resume" else None
-    return Claim(message_type, task.root_promise_id, leaf_id, root, leaf)
+    root_id, leaf_id = task["root_promise_id"], task["leaf_promise_id"]
+    root = find_promise(db, root_id)
+    leaf = find_promise(db, leaf_id) if task["type"] == "resume" else None
+    return Claim(task["type"], root_id, leaf_id, root, leaf)
 
 
 def complete(db: sqlite3.Connection, request: TaskRef, now: int) -> tuple[bool, Task]:
@@ -191,15 +193,15 @@ def complete(db: sqlite3.Connection, request: TaskRef, now: int) -> tuple[bool, 
     Raises:
         ProtocolError: there is no such task, or the caller's claim is not valid.
     """
-    task, state, _, _ = find_task(db, request.id)
-    if state in (TaskState.COMPLETED, TaskState.TIMEDOUT):
-        return False, task
-    if state != TaskState.CLAIMED:
+    row = find_task(db, request.id)
+    if row["state"] in (TaskState.COMPLETED, TaskState.TIMEDOUT):
+        return False, to_task(row)
+    if row["state"] != TaskState.CLAIMED:
         raise ProtocolError(Code.TASK_STATE)
-    if task.counter != request.counter:
+    if row["counter"] != request.counter:
         raise ProtocolError(Code.TASK_COUNTER)
-    _finish(db, task.id, TaskState.COMPLETED, now)
-    return True, replace(task, process_id=None, completed_on=now)
+    _finish(db, request.id, TaskState.COMPLETED, now)
+    return True, replace(to_task(row), process_id=None, completed_on=now)
 
 
 def drop(db: sqlite3.Connection, request: TaskRef) -> bool:
@@ -211,12 +213,12 @@ def drop(db: sqlite3.Connection, request: TaskRef) -> bool:
     Raises:
         ProtocolError: there is no such task, or the caller's claim is not valid.
     """
-    task, state, _, _ = find_task(db, request.id)
-    if state != TaskState.CLAIMED:
+    task = find_task(db, request.id)
+    if task["state"] != TaskState.CLAIMED:
         return False
-    if task.counter != request.counter:
+    if task["counter"] != request.counter:
         raise ProtocolError(Code.TASK_COUNTER)
-    db.execute(f"{TAKE_BACK} WHERE id = ?", (task.id,))
+    db.execute(f"{TAKE_BACK} WHERE id = ?", (request.id,))
     return True
 
 
@@ -263,8 +265,7 @@ def send_ready[R: Receiver](
         What is to be sent once this is committed.
     """
     ready = db.execute(
-        f"""SELECT {TASK_COLUMNS}, type, head, recv,
-                   (SELECT state FROM promises WHERE promises.id = root_promise_id)
+        f"""SELECT *, (SELECT state FROM promises WHERE id = root_promise_id) AS root_state
             FROM tasks AS task
             WHERE {OPEN} AND state = 'INIT' AND expires_at <= ? AND NOT EXISTS (
                 SELECT 1 FROM tasks WHERE root_promise_id = task.root_promise_id AND {OUT})
@@ -273,15 +274,15 @@ def send_ready[R: Receiver](
     ).fetchall()
     deliveries: list[Delivery[R]] = []
     roots: set[str] = set()
-    for *columns, message_type, head, recv, root_state in ready:
-        task = Task(*columns)
+    for row in ready:
+        task, message_type, head = to_task(row), row["type"], decode_strings(row["head"])
         if task.root_promise_id in roots:
             continue
         if now >= task.timeout:
             _finish(db, task.id, TaskState.TIMEDOUT, task.timeout)
-        elif message_type != "notify" and root_state not in (None, PromiseState.PENDING):
+        elif message_type != "notify" and row["root_state"] not in (None, PromiseState.PENDING):
             _finish(db, task.id, TaskState.COMPLETED, now)
-        elif (receiver := _choose(choose, recv)) is None:
+        elif (receiver := _choose(choose, row["recv"])) is None:
             # Until somebody connects (`wake_parked`), or for good.
             db.execute("UPDATE tasks SET expires_at = timeout WHERE id = ?", (task.id,))
         else:
@@ -293,9 +294,9 @@ def send_ready[R: Receiver](
             roots.add(task.root_promise_id)
             if message_type == "notify":
                 root = find_promise(db, task.root_promise_id)
-                message = Message("notify", promise=root, head=decode_strings(head))
+                message = Message("notify", promise=root, head=head)
             else:
-                message = Message(message_type, task=task, head=decode_strings(head))
+                message = Message(message_type, task=task, head=head)
             deliveries.append(Delivery(receiver, message, task.id))
     return deliveries
 
