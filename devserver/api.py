@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Lifespan
 
+    from devserver.connections import Connections
     from devserver.engine import Engine
     from devserver.watch import Watch
 
@@ -68,16 +69,23 @@ class _IdConvertor(StringConvertor):
 register_url_convertor("id", _IdConvertor())
 
 
-def api_app(engine: Engine, watch: Watch, url: str, lifespan: Lifespan[Starlette]) -> Starlette:
+def api_app(
+    engine: Engine,
+    connections: Connections,
+    watch: Watch,
+    url: str,
+    lifespan: Lifespan[Starlette],
+) -> Starlette:
     """Make the application of the API port.
 
     Args:
         engine: runs what the requests ask for.
+        connections: the open message streams. A claim or a heartbeat shows that a process lives.
         watch: answers those who want to watch.
         url: where clients find this application, for the links in its answers.
         lifespan: what is to happen as the server starts and stops.
     """
-    api = _Api(engine, url)
+    api = _Api(engine, connections, url)
     app = Starlette(
         routes=[
             *page_routes(),
@@ -116,8 +124,9 @@ def api_app(engine: Engine, watch: Watch, url: str, lifespan: Lifespan[Starlette
 
 
 class _Api:
-    def __init__(self, engine: Engine, url: str) -> None:
+    def __init__(self, engine: Engine, connections: Connections, url: str) -> None:
         self._engine = engine
+        self._connections = connections
         self._url = url
 
     async def ping(self, _: Request) -> Response:
@@ -188,7 +197,7 @@ class _Api:
             )
         else:
             body = await read_body(request, CLAIM_TASK)
-        self._engine.spoke(body.process_id)
+        self._connections.spoke(body.process_id)
         claim = await self._engine.run(lambda db, now: tasks.claim(db, body, now))
 
         def entry(promise_id: str, promise: Promise | None) -> dict[str, Any]:
@@ -215,7 +224,7 @@ class _Api:
             process_id = process_of_path(task_of_path(request))
         else:
             process_id = (await read_body(request, HEARTBEAT)).process_id
-        self._engine.spoke(process_id)
+        self._connections.spoke(process_id)
         affected = await self._engine.run(lambda db, now: tasks.heartbeat(db, process_id, now))
         return answer(200, {"tasksAffected": affected})
 

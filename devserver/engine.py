@@ -1,8 +1,8 @@
-"""Runs transitions of the store, and acts on what they led to.
+"""Runs transitions of the store in transactions, and acts on the results after the commit.
 
-All requests that are ready at the same time share one commit. Only when it is on disk are
-they answered, and only then do the messages go out that came of them. A commit blocks the
-event loop while the disk writes: SQLite has one writer, so nobody else could go on anyway.
+All requests that are ready at the same moment share one commit. The engine answers them after the
+commit is on disk, and sends the messages that they led to. A commit blocks the event loop while
+the disk writes. SQLite has one writer, so no other request could proceed in that time.
 """
 
 from __future__ import annotations
@@ -20,24 +20,27 @@ from devserver.store.database import transaction
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from devserver.connections import Connection, Connections
+    from devserver.connections import Connections
     from devserver.store.tasks import Delivery
 
     type Transition[T] = Callable[[sqlite3.Connection, int], T]
+    type Batch = list[tuple[Transition[Any], asyncio.Future[Any]]]
 
 logger = logging.getLogger(__name__)
 
-# Even with nothing due, look at the clock this often (seconds): it may have been set.
+# The engine checks the clock at least this often (seconds), because somebody may set the clock.
 LONGEST_SLEEP = 60.0
+# How long the engine waits before it repeats a transition of its own that failed (ms).
+RETRY_MS = 1_000
 
 
 class Engine:
-    """The one way to the store while the server runs.
+    """Runs every transition of the store while the server runs.
 
     Args:
         db: the database.
-        connections: who listens.
-        failed: called when the database fails; the server cannot go on.
+        connections: the open message streams.
+        failed: called if the database fails. The server must stop then.
     """
 
     def __init__(
@@ -49,7 +52,7 @@ class Engine:
         self._db = db
         self._failed = failed
         self._connections = connections
-        self._waiting: list[tuple[Transition[Any], asyncio.Future[Any]]] = []
+        self._waiting: Batch = []
         self._timer: asyncio.TimerHandle | None = None
 
     async def run[T](self, transition: Transition[T]) -> T:
@@ -62,56 +65,52 @@ class Engine:
             What the transition returned.
 
         Raises:
-            ProtocolError: the transition did.
-            sqlite3.Error: the database failed; nothing is done.
+            ProtocolError: the transition refused the request.
+            sqlite3.Error: the database failed. Nothing was changed.
         """
         result: T = await self._enqueue(transition)
         return result
 
     def start(self) -> None:
-        """Take up what an earlier run of the server left, and begin to watch the clock."""
-        self._start(tasks.recover)
+        """Take over the tasks of an earlier run of the server, and start to watch the clock."""
+        self._run_unattended(tasks.recover)
 
     def stop(self) -> None:
-        """Watch the clock no longer."""
+        """Stop watching the clock."""
         if self._timer is not None:
             self._timer.cancel()
 
     def connected(self, process_id: str) -> None:
-        """Say that a process listens from now on, so that messages may go to it.
+        """Send a process the messages that wait for it: it has opened a stream.
 
-        What an earlier stream of its carried, and it has not claimed, it has not got.
+        Messages that were sent on an earlier stream and were not claimed are sent again.
         """
 
-        def welcome(db: sqlite3.Connection, now: int) -> None:
+        def welcome(db: sqlite3.Connection, _: int) -> None:
             tasks.take_back_of_process(db, process_id, also_claimed=False)
-            tasks.wake_parked(db, now)
+            tasks.wake_parked(db)
 
-        self._start(welcome)
+        self._run_unattended(welcome)
 
     def disconnected(self, process_id: str, *, has_ended: bool) -> None:
-        """Say that a process has closed its stream, so that its messages go to others.
+        """Send the messages of a process to other processes: its stream has closed.
 
         Args:
             process_id: the process.
-            has_ended: whether that can only mean that it runs no more, so that what it has
-                claimed goes to others too, and not only when the lease runs out.
+            has_ended: whether the process must have ended. If so, the tasks that it has claimed
+                go to other processes too, without waiting for the leases to expire.
         """
-        self._start(
+        self._run_unattended(
             lambda db, _: tasks.take_back_of_process(db, process_id, also_claimed=has_ended)
         )
 
-    def spoke(self, process_id: str) -> None:
-        """Say that a process has asked for something that shows it does not hang."""
-        self._connections.spoke(process_id)
-
-    def _start(self, transition: Transition[None]) -> None:
-        """Run a transition whose outcome nobody waits for."""
+    def _run_unattended(self, transition: Transition[None]) -> None:
+        """Run a transition that no caller waits for."""
 
         def report(future: asyncio.Future[None]) -> None:
             error = future.exception()
             if error is not None and not isinstance(error, sqlite3.Error):
-                logger.error("devserver has a fault", exc_info=error)
+                logger.error("A transition of devserver failed", exc_info=error)
 
         self._enqueue(transition).add_done_callback(report)
 
@@ -125,56 +124,49 @@ class Engine:
 
     def _commit_waiting(self) -> None:
         batch, self._waiting = self._waiting, []
-        try:
-            outcomes, deliveries, due = self._commit([transition for transition, _ in batch])
-        except sqlite3.Error as e:
-            # Nothing of the batch is done, and nothing more will be.
-            outcomes, deliveries, due = [e] * len(batch), [], None
-            self._failed(e)
-        for (_, future), outcome in zip(batch, outcomes, strict=True):
-            if future.cancelled():
-                continue
-            if isinstance(outcome, Exception):
-                future.set_exception(outcome)
-            else:
-                future.set_result(outcome)
-        self._deliver(deliveries)
-        self._set_timer(due)
+        self._commit(batch)
 
-    def _commit(
-        self, transitions: list[Transition[Any]]
-    ) -> tuple[list[Any], list[Delivery[Connection]], int | None]:
+    def _commit(self, batch: Batch) -> None:
         now = time.time_ns() // 1_000_000
         try:
             with transaction(self._db):
-                outcomes = [self._outcome(transition, now) for transition in transitions]
-                deliveries = tasks.send_ready(self._db, self._connections.choose, now)
+                outcomes = [self._outcome(transition, now) for transition, _ in batch]
+                silent = tasks.take_back_expired(self._db, now)
+                deliveries = tasks.send_ready(self._db, self._connections.chooser(silent), now)
                 due = deadlines.next_due(self._db, now)
-        except sqlite3.Error:
-            raise  # the disk's or the file's failure, not this request's
-        except Exception as e:  # noqa: BLE001 - it is one request's outcome
-            if len(transitions) == 1:
-                return [e], [], now + 1000  # what is due, the clock's next look finds out
-            # Nothing of the batch is done. Alone, those that have no fault are not held up.
-            parts = [self._commit([transition]) for transition in transitions]
-            outcomes = [outcome for part, _, _ in parts for outcome in part]
-            deliveries = [delivery for _, part, _ in parts for delivery in part]
-            due = parts[-1][2]
-        return outcomes, deliveries, due
+        except sqlite3.Error as e:
+            # The disk or the file failed, and not one request.
+            _settle(batch, [e] * len(batch))
+            self._failed(e)
+        except Exception as e:  # noqa: BLE001 - one transition is faulty
+            if len(batch) == 1:
+                _settle(batch, [e])
+                self._set_timer(now + RETRY_MS)
+            else:
+                # The transaction is undone. Run the transitions one by one, so that only the
+                # faulty one fails.
+                for one in batch:
+                    self._commit([one])
+        else:
+            _settle(batch, outcomes)
+            for process_id in silent:
+                self._connections.fell_silent(process_id)
+            self._deliver(deliveries)
+            self._set_timer(due)
 
     def _outcome(self, transition: Transition[Any], now: int) -> Any:
         try:
             return transition(self._db, now)
         except ProtocolError as e:
-            return e  # an answer like any other: what led to it stays
+            return e  # an answer like any other: the changes before it are kept
 
-    def _deliver(self, deliveries: list[Delivery[Connection]]) -> None:
+    def _deliver(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
-            delivery.receiver.send(delivery.message)
-        # Nobody claims a notification: that it was sent is all there is to know.
+            self._connections.send(delivery.connection, delivery.message)
+        # No process claims a notification, so the task is complete once the message is sent.
         notified = [d.task_id for d in deliveries if d.message.type == "notify"]
         if notified:
-            self._start(lambda db, now: tasks.complete_notified(db, notified, now))
+            self._run_unattended(lambda db, now: tasks.complete_notified(db, notified, now))
 
     def _set_timer(self, due: int | None) -> None:
         if self._timer is not None:
@@ -185,8 +177,15 @@ class Engine:
         self._timer = asyncio.get_running_loop().call_later(sleep, self._tick)
 
     def _tick(self) -> None:
-        def expire(db: sqlite3.Connection, now: int) -> None:
-            for process_id in deadlines.expire(db, now):
-                self._connections.fell_silent(process_id)
+        self._run_unattended(deadlines.expire)
 
-        self._start(expire)
+
+def _settle(batch: Batch, outcomes: list[Any]) -> None:
+    """Hand each transition's outcome to the caller that waits for it."""
+    for (_, future), outcome in zip(batch, outcomes, strict=True):
+        if future.cancelled():
+            continue
+        if isinstance(outcome, Exception):
+            future.set_exception(outcome)
+        else:
+            future.set_result(outcome)

@@ -1,7 +1,7 @@
-"""The protocol's values, as they stand in JSON.
+"""The protocol's values, as they are written in JSON.
 
-Field names are camelCase on the wire and empty fields are left out; binary data is
-base64, which msgspec does for `bytes`. Times are milliseconds since the epoch.
+In JSON the field names are camelCase and empty fields are left out. msgspec encodes `bytes` as
+base64. Times are milliseconds since the epoch.
 """
 
 from __future__ import annotations
@@ -11,14 +11,14 @@ from typing import Annotated
 
 import msgspec
 
-# What SQLite and the protocol can hold.
+# The integers that both SQLite and the protocol can store.
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Ttl = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
 Name = Annotated[str, msgspec.Meta(min_length=1)]
 
 
 class PromiseState(StrEnum):
-    """Where a promise stands: pending first, then one of the others for good."""
+    """The state of a promise. It leaves PENDING once, and then never changes."""
 
     PENDING = "PENDING"
     RESOLVED = "RESOLVED"
@@ -28,17 +28,21 @@ class PromiseState(StrEnum):
 
 
 class TaskState(StrEnum):
-    """Where a task stands. It is *out* while somebody has it: enqueued or claimed."""
+    """The state of a task. A task is *out* while a process has it: enqueued or claimed.
 
-    INIT = "INIT"  # waits to be sent
-    ENQUEUED = "ENQUEUED"  # sent, not yet claimed
-    CLAIMED = "CLAIMED"  # somebody works on it and holds a lease
+    PARKED is this server's own. The real server tries to send such a task again and again.
+    """
+
+    INIT = "INIT"  # ready to be sent, or waiting for another task of its root or for a delay
+    PARKED = "PARKED"  # no connection listens at its address
+    ENQUEUED = "ENQUEUED"  # sent and not yet claimed
+    CLAIMED = "CLAIMED"  # a process has claimed it and has a lease
     COMPLETED = "COMPLETED"
     TIMEDOUT = "TIMEDOUT"
 
 
 class Value(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A promise's parameter or its result: headers and opaque data."""
+    """A promise's parameter or its result: headers, and data that the server does not read."""
 
     headers: dict[str, str] = {}
     data: bytes = b""
@@ -60,7 +64,7 @@ class Promise(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 
 class Callback(msgspec.Struct, frozen=True, rename="camel"):
-    """Somebody to tell when a promise is complete."""
+    """A function to resume, or an address to notify, when a promise is complete."""
 
     id: str
     promise_id: str
@@ -70,7 +74,7 @@ class Callback(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Task(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A piece of work on a promise, as a message and an answer show it."""
+    """A task, as messages and answers show it: one step of the function of its root promise."""
 
     id: str
     counter: int
@@ -82,7 +86,7 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 
 class Schedule(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A promise that is created again and again."""
+    """A cron expression, and the promise that each of its times creates."""
 
     id: str
     cron: str
@@ -111,7 +115,7 @@ class CreatePromise(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class TaskClaimer(msgspec.Struct, frozen=True, rename="camel"):
-    """Who takes the task of a promise that is created with one, and for how long (ms)."""
+    """The process that claims the task of the promise that it creates; `ttl` is the lease in ms."""
 
     process_id: Name
     ttl: Ttl = 0
@@ -181,14 +185,14 @@ class Heartbeat(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Search(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
-    """What to search for, and where to go on: a cursor is one of these.
+    """A search for promises or schedules. A cursor holds one, with the place to continue at.
 
     Args:
-        id: a pattern in which `*` stands for any text.
-        tags: each of these has to be there.
-        limit: how many results at most.
-        states: the states of promises; for schedules empty.
-        before: the place in the order of creation to go down from.
+        id: a pattern. `*` stands for any text.
+        tags: the tags that a result must have.
+        limit: the most results.
+        states: the states that a promise may have. A search for schedules ignores them.
+        before: only results that were created before the one with this `sort_id`.
     """
 
     id: Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
@@ -201,8 +205,8 @@ class Search(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
 class CreateSchedule(msgspec.Struct, frozen=True, rename="camel"):
     """The body of `POST /schedules`.
 
-    `promise_id` is a template: `{{.id}}` and `{{.timestamp}}` stand for the schedule's id and
-    the time of the run; `promise_timeout` counts from that time.
+    `promise_id` is a template: `{{.id}}` stands for the schedule's id, and `{{.timestamp}}` for
+    the time of the run. `promise_timeout` counts from the time of the run.
     """
 
     id: Name

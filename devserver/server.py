@@ -68,7 +68,7 @@ def serve(
         yield
         engine.stop()
 
-    api = api_app(engine, watch, url, lifespan)
+    api = api_app(engine, connections, watch, url, lifespan)
     stream = stream_app(engine, connections, url)
     poll_port = poll_socket.getsockname()[1]
 

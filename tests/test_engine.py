@@ -1,11 +1,11 @@
-"""What becomes of requests that share a commit."""
+"""What happens to requests that share a commit, and after the commit."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Any
 
-from devserver.connections import Connections
+from devserver.connections import Connection, Connections
 from devserver.engine import Engine
 from devserver.errors import Code, ProtocolError
 from devserver.models import CompletePromise, CreatePromise
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_together(db: sqlite3.Connection, *transitions: Transition[Any]) -> list[Any]:
-    """Give an engine some transitions at once; an error is an outcome like any other."""
+    """Give an engine some transitions at the same moment. An error is one of the outcomes."""
 
     async def run() -> list[Any]:
         engine = Engine(db, Connections(), failed=print)
@@ -46,7 +46,7 @@ def states(db: sqlite3.Connection) -> dict[str, str]:
     return dict(db.execute("SELECT id, state FROM promises"))
 
 
-def test_a_fault_undoes_itself_and_holds_up_nobody() -> None:
+def test_a_faulty_transition_is_undone_and_the_others_succeed() -> None:
     db = open_database(":memory:")
     outcomes = run_together(db, create("before"), fail_in_the_middle, create("after"))
     assert isinstance(outcomes[1], KeyError)
@@ -54,7 +54,7 @@ def test_a_fault_undoes_itself_and_holds_up_nobody() -> None:
     db.close()
 
 
-def test_a_refusal_keeps_what_led_to_it() -> None:
+def test_a_refusal_keeps_the_changes_before_it() -> None:
     db = open_database(":memory:")
     resolve = CompletePromise(state="RESOLVED")
     _, refusal, _ = run_together(
@@ -66,4 +66,32 @@ def test_a_refusal_keeps_what_led_to_it() -> None:
     assert isinstance(refusal, ProtocolError)
     assert refusal.code == Code.PROMISE_TIMEDOUT
     assert states(db) == {"late": "REJECTED_TIMEDOUT", "after": "PENDING"}
+    db.close()
+
+
+def test_a_message_that_was_not_claimed_goes_to_another_connection() -> None:
+    db = open_database(":memory:")
+    one, two = Connection("workers", "one"), Connection("workers", "two")
+    tags = {"resonate:invoke": "poll://any@workers/one"}
+    request = CreatePromise(id="p", timeout=2**42, tags=tags)
+
+    async def run() -> None:
+        connections = Connections()
+        connections.add(one)
+        connections.add(two)
+        engine = Engine(db, connections, failed=print)
+        await engine.run(lambda db, now: promises.create(db, request, Caller(), now))
+        sent = await one.next()
+        await engine.run(lambda db, _: db.execute("UPDATE tasks SET expires_at = 1"))
+        sent_again = await two.next()
+        engine.stop()
+        assert sent is not None
+        assert sent.task is not None
+        assert sent_again is not None
+        assert sent_again.task is not None
+        assert (sent.task.id, sent.task.counter) == ("__invoke:p", 1)
+        assert (sent_again.task.id, sent_again.task.counter) == ("__invoke:p", 2)
+        assert connections.members() == [("workers", "one", True), ("workers", "two", False)]
+
+    asyncio.run(run())
     db.close()

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 import pytest
 
+from devserver.connections import Connection
 from devserver.errors import Code, ProtocolError
 from devserver.models import (
     ClaimTask,
@@ -39,15 +40,11 @@ INVOKE = {"resonate:invoke": "poll://any@workers"}
 WORKER = msgspec.Raw(b'"poll://any@workers/one"')
 
 
-class Listener(NamedTuple):
-    id: str
+def anyone(_: Address) -> Connection:
+    return Connection("workers", "one")
 
 
-def anyone(_: Address) -> Listener:
-    return Listener("one")
-
-
-def nobody(_: Address) -> Listener | None:
+def nobody(_: Address) -> Connection | None:
     return None
 
 
@@ -84,8 +81,13 @@ def send(db: sqlite3.Connection, now: int = NOW) -> list[tuple[str, int]]:
     return [(d.task_id, _counter(d)) for d in tasks.send_ready(db, anyone, now)]
 
 
-def _counter(delivery: Delivery[Listener]) -> int:
+def _counter(delivery: Delivery) -> int:
     return delivery.message.task.counter if delivery.message.task else 0
+
+
+def expire(db: sqlite3.Connection, now: int) -> None:
+    deadlines.expire(db, now)
+    tasks.take_back_expired(db, now)
 
 
 def claim(db: sqlite3.Connection, task_id: str, counter: int = 1, now: int = NOW) -> tasks.Claim:
@@ -153,9 +155,9 @@ def test_a_promise_times_out_and_a_timer_resolves(
     create(db, "p", tags=tags, timeout=NOW + 5)
     wait_for(db, "root", "p")
     assert deadlines.next_due(db, NOW) == NOW + 5
-    deadlines.expire(db, NOW + 4)
+    expire(db, NOW + 4)
     assert promises.get(db, "p", NOW + 4).state == "PENDING"
-    deadlines.expire(db, NOW + 5)
+    expire(db, NOW + 5)
     promise = promises.get(db, "p", NOW + 5)
     assert (promise.state, promise.completed_on) == (state, NOW + 5)
     assert ("__invoke:root", 1) in send(db)
@@ -203,7 +205,7 @@ def test_a_subscriber_is_told_of_the_completion_once(db: sqlite3.Connection) -> 
     (delivery,) = tasks.send_ready(db, anyone, NOW)
     assert delivery.message.promise == promise
     tasks.complete_notified(db, [delivery.task_id], NOW)
-    deadlines.expire(db, LATER - 1)
+    expire(db, LATER - 1)
     assert send(db, LATER - 1) == []
 
 
@@ -228,7 +230,7 @@ def test_a_promise_can_be_created_with_its_task_claimed(db: sqlite3.Connection) 
     assert send(db) == []
     again, _, no_task = promises.create_with_task(db, request, Caller("k"), NOW)
     assert (again, no_task) == (False, None)
-    deadlines.expire(db, NOW + 10_000)
+    expire(db, NOW + 10_000)
     assert send(db, NOW + 10_000) == [(task.id, 2)]
 
 
@@ -298,10 +300,10 @@ def test_a_lease_runs_out_unless_it_is_renewed(db: sqlite3.Connection) -> None:
     claim(db, "__invoke:p")
     assert tasks.heartbeat(db, "one", NOW + 9_000) == 1
     assert tasks.heartbeat(db, "two", NOW + 9_000) == 0
-    deadlines.expire(db, NOW + 18_999)
+    expire(db, NOW + 18_999)
     assert send(db, NOW + 18_999) == []
     assert deadlines.next_due(db, NOW) == NOW + 19_000
-    deadlines.expire(db, NOW + 19_000)
+    expire(db, NOW + 19_000)
     assert send(db, NOW + 19_000) == [("__invoke:p", 2)]
     with pytest.raises(ProtocolError) as error:
         tasks.complete(db, TaskRef("__invoke:p", 1), NOW + 19_000)
@@ -312,7 +314,7 @@ def test_a_message_that_nobody_claims_is_sent_again(db: sqlite3.Connection) -> N
     create(db, "p", tags=INVOKE, timeout=NOW + 10 * tasks.TIME_TO_CLAIM_MS)
     assert send(db) == [("__invoke:p", 1)]
     due = NOW + tasks.TIME_TO_CLAIM_MS
-    deadlines.expire(db, due)
+    expire(db, due)
     assert send(db, due) == [("__invoke:p", 2)]
 
 
@@ -333,7 +335,7 @@ def test_a_task_without_a_receiver_waits_for_one(db: sqlite3.Connection) -> None
     create(db, "p", tags=INVOKE)
     assert tasks.send_ready(db, nobody, NOW) == []
     assert send(db) == [], "nothing has changed for it"
-    tasks.wake_parked(db, NOW)
+    tasks.wake_parked(db)
     assert send(db) == [("__invoke:p", 1)]
 
 
@@ -341,7 +343,7 @@ def test_a_task_without_a_receiver_ends_with_its_promise(db: sqlite3.Connection)
     create(db, "p", tags=INVOKE, timeout=NOW + 5)
     tasks.send_ready(db, nobody, NOW)
     assert deadlines.next_due(db, NOW) == NOW + 5
-    deadlines.expire(db, NOW + 5)
+    expire(db, NOW + 5)
     assert tasks.send_ready(db, anyone, NOW + 5) == []
     assert deadlines.next_due(db, NOW + 5) is None
 
@@ -349,7 +351,7 @@ def test_a_task_without_a_receiver_ends_with_its_promise(db: sqlite3.Connection)
 def test_a_delayed_task_waits_for_its_time(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE | {"resonate:delay": str(NOW + 5)})
     assert send(db) == []
-    tasks.wake_parked(db, NOW)
+    tasks.wake_parked(db)
     assert send(db) == []
     assert deadlines.next_due(db, NOW) == NOW + 5
     assert send(db, NOW + 5) == [("__invoke:p", 1)]
@@ -358,9 +360,9 @@ def test_a_delayed_task_waits_for_its_time(db: sqlite3.Connection) -> None:
 def test_a_task_delayed_beyond_its_promise_is_never_sent(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE | {"resonate:delay": str(LATER)})
     create(db, "q", tags=INVOKE | {"resonate:delay": "9" * 30})
-    tasks.wake_parked(db, NOW)
+    tasks.wake_parked(db)
     assert send(db) == []
-    deadlines.expire(db, LATER)
+    expire(db, LATER)
     assert send(db, LATER + 1) == []
 
 
@@ -377,11 +379,11 @@ def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) 
     claim(db, "__invoke:claimed")
     restart = NOW + 50_000
     tasks.recover(db, restart)
-    deadlines.expire(db, restart)
+    expire(db, restart)
     assert send(db, restart) == []
     assert tasks.complete(db, TaskRef("__invoke:claimed", 1), restart)[0]
     back = restart + tasks.TIME_TO_CLAIM_MS
-    deadlines.expire(db, back)
+    expire(db, back)
     assert send(db, back) == [("__invoke:sent", 2)]
 
 
@@ -401,10 +403,10 @@ def test_no_transition_looks_at_all_that_was_ever_done(db: sqlite3.Connection) -
     resolve(db, "leaf")
     send(db)
     tasks.recover(db, NOW)
-    tasks.wake_parked(db, NOW)
+    tasks.wake_parked(db)
     for also_claimed in (True, False):
         tasks.take_back_of_process(db, "one", also_claimed=also_claimed)
-    deadlines.expire(db, NOW)
+    expire(db, NOW)
     deadlines.next_due(db, NOW)
     promises.get(db, "root", NOW)
     db.set_trace_callback(None)

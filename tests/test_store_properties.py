@@ -23,6 +23,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from devserver.connections import Connection
 from devserver.errors import ProtocolError
 from devserver.models import (
     ClaimTask,
@@ -75,10 +76,6 @@ sent_or_wrong = sent | sent | sent.map(lambda task: TaskRef(task.id, task.counte
 callers = st.builds(
     Caller, st.sampled_from([None, "k", "l"]), st.booleans(), st.none() | sent_or_wrong
 )
-
-
-class Listener(NamedTuple):
-    id: str
 
 
 class Rows(NamedTuple):
@@ -301,17 +298,19 @@ class Store(RuleBasedStateMachine):
         stopped=st.booleans(),
     )
     def send_ready(self, process: str, away: str, stopped: bool) -> None:
-        def choose(address: Address) -> Listener | None:
-            return None if address.group == away else Listener(address.id or process)
+        def choose(address: Address) -> Connection | None:
+            if address.group == away:
+                return None
+            return Connection(address.group, address.id or process)
 
         before = self.rows.tasks
         notified: list[str] = []
         deliveries = self.run(lambda db, now: tasks.send_ready(db, choose, now)) or []
-        for receiver, message, task_id in deliveries:
+        for connection, message, task_id in deliveries:
             was, task = before[task_id], self.rows.tasks[task_id]
             assert was["state"] == "INIT"
             assert was["expires_at"] <= self.now < was["timeout"]
-            assert (task["state"], task["process_id"]) == ("ENQUEUED", receiver.id)
+            assert (task["state"], task["process_id"]) == ("ENQUEUED", connection.id)
             assert message.type == task["type"]
             if message.type == "notify":
                 assert message.promise == find_promise(self.db, task["root_promise_id"])
@@ -381,10 +380,11 @@ class Store(RuleBasedStateMachine):
             task = self.rows.tasks[task_id]
             assert task["expires_at"] == min(self.now + task["ttl"], task["timeout"])
 
-    @precondition(lambda self: any(t["expires_at"] > self.now for t in self.tasks_in("INIT")))
+    @precondition(lambda self: self.tasks_in("PARKED"))
     @rule()
     def wake_parked(self) -> None:
-        self.run(tasks.wake_parked)
+        self.run(lambda db, _: tasks.wake_parked(db))
+        assert not self.tasks_in("PARKED")
 
     @precondition(lambda self: self.tasks_in(*OUT))
     @rule(process=processes, also_claimed=st.booleans())
@@ -401,10 +401,11 @@ class Store(RuleBasedStateMachine):
         if late:
             return  # requests come first
         self.run(deadlines.expire)
+        self.run(tasks.take_back_expired)
         for promise in self.rows.promises.values():
             assert promise["state"] != "PENDING" or promise["timeout"] > self.now
-        for task in self.rows.tasks.values():
-            assert task["state"] not in OUT or task["expires_at"] > self.now
+        for task in self.tasks_in("PARKED", *OUT):
+            assert task["expires_at"] > self.now
 
     @precondition(lambda self: self.rows != self.restarted)
     @rule()
@@ -450,7 +451,7 @@ class Store(RuleBasedStateMachine):
     def the_clock_is_watched_while_anything_waits_for_it(self) -> None:
         times = [
             *(p["timeout"] for p in self.rows.promises.values() if p["state"] == "PENDING"),
-            *(t["expires_at"] for t in self.rows.tasks.values() if t["state"] in OUT),
+            *(t["expires_at"] for t in self.tasks_in("PARKED", *OUT)),
         ]
         if times:
             due = deadlines.next_due(self.db, self.now)

@@ -1,11 +1,11 @@
-"""What is kept on disk, and every way in which it changes.
+"""The data on disk, and every way in which it changes.
 
-- `database`: the SQLite file, `schema.sql` what is in it.
-- `promises`, `tasks`, `schedules`: the transitions, each a few statements that belong together.
-- `deadlines`: what happens because time passes.
-- `changes`: what is new to somebody who watches.
-- `rows`: reading promises and tasks, and searching.
+- `database`: the SQLite file. `schema.sql`: its tables.
+- `promises`, `tasks`, `schedules`: the transitions. Each is a few statements that belong together.
+- `deadlines`: the transitions that happen because time passes.
+- `changes`: what is new to a watcher.
+- `rows`: reading, inserting and searching rows.
 
-No transition begins or commits: whoever calls it does, around as many as it likes. None
-knows of HTTP or of connections, and the time is an argument: ms since the epoch.
+No transition begins or commits a transaction. The caller does, around any number of transitions.
+No transition uses HTTP. The time is an argument: ms since the epoch.
 """

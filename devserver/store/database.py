@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 SCHEMA = Path(__file__).with_name("schema.sql")
 # Mark a file as one of ours ("RESO") and say which version of the schema it has.
 APPLICATION_ID = 0x5245534F
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 
 # What to do about the failures that a person can do something about.

@@ -1,4 +1,4 @@
-"""What happens because time passes."""
+"""The transitions that happen because time passes."""
 
 from __future__ import annotations
 
@@ -11,22 +11,22 @@ if TYPE_CHECKING:
     import sqlite3
 
 
-def expire(db: sqlite3.Connection, now: int) -> set[str]:
-    """Time out promises, end leases, and run schedules, whichever have come to their time.
+def expire(db: sqlite3.Connection, now: int) -> None:
+    """Time out promises and tasks, and run schedules, if they are due.
 
-    Returns:
-        The processes that have let a message lie or a lease run out.
+    Leases have a function of their own, `tasks.take_back_expired`: the engine must know whose
+    lease has expired before it sends the task again.
     """
     promises.time_out(db, now)
+    tasks.time_out_parked(db, now)
     schedules.run_due(db, now)
-    return tasks.take_back_expired(db, now)
 
 
 def next_due(db: sqlite3.Connection, now: int) -> int | None:
-    """Say when time will next have something to do.
+    """Find out when a promise, a task or a schedule is due next.
 
     Returns:
-        That time in ms since the epoch, or None where nothing waits for a time.
+        That time in ms since the epoch, or None if nothing depends on the time.
     """
     (due,) = db.execute(
         f"""SELECT MIN(due) FROM (
@@ -35,6 +35,8 @@ def next_due(db: sqlite3.Connection, now: int) -> int | None:
                 SELECT MIN(expires_at) FROM tasks WHERE {OPEN} AND state = 'ENQUEUED'
                 UNION ALL
                 SELECT MIN(expires_at) FROM tasks WHERE {OPEN} AND state = 'CLAIMED'
+                UNION ALL
+                SELECT MIN(expires_at) FROM tasks WHERE {OPEN} AND state = 'PARKED'
                 UNION ALL
                 SELECT MIN(expires_at) FROM tasks
                 WHERE {OPEN} AND state = 'INIT' AND expires_at > ?

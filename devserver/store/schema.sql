@@ -1,5 +1,5 @@
--- The partial indices hold only what is alive, so that no query gets slower as
--- completed promises and tasks pile up.
+-- The partial indices hold only pending promises and open tasks, so queries stay fast as
+-- completed ones accumulate.
 
 CREATE TABLE IF NOT EXISTS promises (
     sort_id       INTEGER PRIMARY KEY,     -- the order of creation
@@ -18,7 +18,8 @@ CREATE TABLE IF NOT EXISTS promises (
 );
 CREATE INDEX IF NOT EXISTS promises_pending ON promises (timeout) WHERE state = 'PENDING';
 
--- Who is to be told when a promise is complete. Each one becomes a task then.
+-- The callbacks and subscriptions of pending promises. When a promise is complete, each of its
+-- callbacks becomes a task.
 CREATE TABLE IF NOT EXISTS callbacks (
     id              TEXT PRIMARY KEY,
     promise_id      TEXT NOT NULL,
@@ -40,22 +41,23 @@ CREATE TABLE IF NOT EXISTS tasks (
     leaf_promise_id TEXT NOT NULL,
     head            TEXT NOT NULL,         -- JSON: the tracing headers of the request
     recv            TEXT NOT NULL,         -- JSON
-    process_id      TEXT,                  -- whom it was sent to, then who claimed it
-    claimed_by      TEXT,                  -- who claimed it last, kept for whoever watches
-    claimed_before  TEXT,                  -- who had it before that one: it was taken back
+    process_id      TEXT,                  -- the process that has it: enqueued or claimed
+    claimed_by      TEXT,                  -- the last process that claimed it, for the page
+    claimed_before  TEXT,                  -- the process that had claimed it before that one
     counter         INTEGER NOT NULL DEFAULT 1,
     ttl             INTEGER NOT NULL DEFAULT 0,
-    -- INIT: when to send it. ENQUEUED: until when to claim it. CLAIMED: the lease's end.
+    -- INIT: when to send it. PARKED: when it times out. ENQUEUED: when it is sent again.
+    -- CLAIMED: when the lease expires.
     expires_at      INTEGER NOT NULL DEFAULT 0,
     timeout         INTEGER NOT NULL,
     created_on      INTEGER NOT NULL,
     completed_on    INTEGER
 );
--- Each index costs a page of the log in every commit that touches it.
+-- Each index adds a page to the log of every commit that changes it.
 CREATE INDEX IF NOT EXISTS tasks_open ON tasks (state, expires_at)
-    WHERE state IN ('INIT', 'ENQUEUED', 'CLAIMED');
+    WHERE state IN ('INIT', 'PARKED', 'ENQUEUED', 'CLAIMED');
 CREATE INDEX IF NOT EXISTS tasks_open_of_root ON tasks (root_promise_id, state)
-    WHERE state IN ('INIT', 'ENQUEUED', 'CLAIMED');
+    WHERE state IN ('INIT', 'PARKED', 'ENQUEUED', 'CLAIMED');
 
 CREATE TABLE IF NOT EXISTS schedules (
     sort_id         INTEGER PRIMARY KEY,

@@ -1,8 +1,8 @@
-"""Tasks: who is to work on a promise, who does, and until when."""
+"""Tasks: which process is to run a promise's function, which one runs it, and until when."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -25,27 +25,28 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from devserver.address import Address
+    from devserver.connections import Connection
     from devserver.models import ClaimTask, TaskClaimer, TaskRef
 
-# How long a message may lie with its receiver before somebody else gets it. After a restart of
-# the server too: the SDK tries a call again after 1 s, and its stream after 5 s.
+# How long a process may take to claim a task that it was sent. It also applies after a restart of
+# the server: the SDK repeats a call after 1 s and reconnects its stream after 5 s.
 TIME_TO_CLAIM_MS = 10_000
-# A lease lasts at least as long as the real server takes to notice that one has run out, and
-# at most so long that sums of times stay within SQLite's integers.
+# A lease lasts at least as long as the real server takes to notice that a lease has expired. The
+# upper limit keeps sums of times within SQLite's integers.
 MIN_TTL_MS, MAX_TTL_MS = 1_000, 2**62
-# The latest time that SQLite can hold.
+# The latest time that SQLite can store.
 MAX_TIME = 2**63 - 1
 
-# In these words SQLite knows that the indices of `schema.sql` hold what is asked for.
-OPEN = "state IN ('INIT', 'ENQUEUED', 'CLAIMED')"
+# SQLite uses the partial indices of `schema.sql` only if a query repeats their condition.
+OPEN = "state IN ('INIT', 'PARKED', 'ENQUEUED', 'CLAIMED')"
 OUT = f"{OPEN} AND state IN ('ENQUEUED', 'CLAIMED')"
-# A new counter, so that whoever had the task cannot act on it any more.
+# The new counter invalidates the claim of the process that had the task.
 TAKE_BACK = """UPDATE tasks
     SET state = 'INIT', process_id = NULL, counter = counter + 1, expires_at = 0"""
 
 
 class Claim(NamedTuple):
-    """What a claimed task is about: the root promise, and the one that was awaited."""
+    """The promises of a claimed task: the root, and the leaf that the root waited for."""
 
     type: MessageType
     root_id: str
@@ -55,7 +56,7 @@ class Claim(NamedTuple):
 
 
 class Message(msgspec.Struct, frozen=True, omit_defaults=True):
-    """What goes to a receiver: a task to claim, or a promise that is complete."""
+    """A message to a connection: a task to claim, or a completed promise."""
 
     type: MessageType
     task: Task | None = None
@@ -63,18 +64,10 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
     head: dict[str, str] = {}
 
 
-class Receiver(Protocol):
-    """A connection, as far as the store has to know it."""
+class Delivery(NamedTuple):
+    """A message, the connection that gets it, and the id of its task."""
 
-    @property
-    def id(self) -> str:
-        """The name that the connection gave itself; the SDK's process id."""
-
-
-class Delivery[R](NamedTuple):
-    """A message, who gets it, and the task that it is about."""
-
-    receiver: R
+    connection: Connection
     message: Message
     task_id: str
 
@@ -86,14 +79,18 @@ def create_invoke(
     head: Mapping[str, str],
     now: int,
 ) -> Task | None:
-    """Create the task that invokes a new promise's function, where it has one.
+    """Create the task that invokes a new promise's function.
 
     Args:
         db: the database.
         promise: its tags say where the function is.
-        claimer: who has the task from the start, or None where it is to be sent.
+        claimer: the process that has claimed the task from the start. None if the task is to be
+            sent.
         head: the tracing headers that the message is to carry.
         now: ms since the epoch.
+
+    Returns:
+        The task, or None if the promise's tags name no function.
     """
     recv = address.invoke_receiver(promise.tags)
     if recv is None:
@@ -105,9 +102,7 @@ def create_invoke(
     else:
         ttl = 0
         state, process_id = TaskState.INIT, None
-        delay = _delay(promise.tags)
-        # Too late is one more than the timeout, which would mean that it waits for a receiver.
-        expires_at = delay if delay < promise.timeout else min(promise.timeout + 1, MAX_TIME)
+        expires_at = _delay(promise.tags)
     row = insert(
         db,
         "tasks",
@@ -129,9 +124,10 @@ def create_invoke(
 
 
 def create_from_callbacks(db: sqlite3.Connection, promise_id: str, now: int) -> None:
-    """Create a task for each one who waits for a promise: it is complete.
+    """Create a task for each callback and each subscription of a completed promise.
 
-    Ids with colons in them can make two callbacks, of different promises, one and the same task.
+    If ids contain colons, callbacks of different promises can have the same task id. They share
+    the task then.
     """
     db.execute(
         """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, head, recv,
@@ -144,7 +140,7 @@ def create_from_callbacks(db: sqlite3.Connection, promise_id: str, now: int) -> 
 
 
 def complete_all_of_root(db: sqlite3.Connection, promise_id: str, now: int) -> None:
-    """Complete every open task of a promise: nothing is left to do for it."""
+    """Complete every open task of a promise that is complete."""
     db.execute(
         f"""UPDATE tasks SET state = 'COMPLETED', completed_on = ?
             WHERE root_promise_id = ? AND {OPEN}""",
@@ -153,10 +149,10 @@ def complete_all_of_root(db: sqlite3.Connection, promise_id: str, now: int) -> N
 
 
 def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
-    """Take a task for as long as the lease lasts.
+    """Claim a task for the length of a lease.
 
     Raises:
-        ProtocolError: there is no such task, somebody has it, or it was sent again since.
+        ProtocolError: the task does not exist, is claimed or completed, or the counter is stale.
     """
     task = find_task(db, request.id)
     if task["state"] == TaskState.CLAIMED:
@@ -185,13 +181,13 @@ def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
 
 
 def complete(db: sqlite3.Connection, request: TaskRef, now: int) -> tuple[bool, Task]:
-    """Give a task back: its function has finished, or waits for something else.
+    """Complete a claimed task: its function has finished, or waits for another promise.
 
     Returns:
         Whether this request completed it, and the task.
 
     Raises:
-        ProtocolError: there is no such task, or the caller's claim is not valid.
+        ProtocolError: the task does not exist or is not claimed, or the counter is stale.
     """
     row = find_task(db, request.id)
     if row["state"] in (TaskState.COMPLETED, TaskState.TIMEDOUT):
@@ -205,13 +201,13 @@ def complete(db: sqlite3.Connection, request: TaskRef, now: int) -> tuple[bool, 
 
 
 def drop(db: sqlite3.Connection, request: TaskRef) -> bool:
-    """Give a claimed task back unfinished, so that it is sent again.
+    """Release a claimed task that is not finished. It is sent again.
 
     Returns:
-        Whether this request gave it back.
+        Whether this request released it.
 
     Raises:
-        ProtocolError: there is no such task, or the caller's claim is not valid.
+        ProtocolError: the task does not exist, or the counter is stale.
     """
     task = find_task(db, request.id)
     if task["state"] != TaskState.CLAIMED:
@@ -223,10 +219,10 @@ def drop(db: sqlite3.Connection, request: TaskRef) -> bool:
 
 
 def check_fence(db: sqlite3.Connection, fence: TaskRef | None) -> None:
-    """Make sure that a caller still has the task on whose behalf it acts.
+    """Check that the caller still has the task that its request belongs to.
 
     Raises:
-        ProtocolError: the task is not claimed, or was claimed again since.
+        ProtocolError: the task is not claimed, or the counter is stale.
     """
     if fence is None:
         return
@@ -239,10 +235,10 @@ def check_fence(db: sqlite3.Connection, fence: TaskRef | None) -> None:
 
 
 def heartbeat(db: sqlite3.Connection, process_id: str, now: int) -> int:
-    """Renew the leases of a process.
+    """Renew all leases of a process.
 
     Returns:
-        How many tasks it holds.
+        How many tasks the process has claimed.
     """
     return db.execute(
         f"""UPDATE tasks SET expires_at = MIN(? + ttl, timeout)
@@ -251,28 +247,32 @@ def heartbeat(db: sqlite3.Connection, process_id: str, now: int) -> int:
     ).rowcount
 
 
-def send_ready[R: Receiver](
-    db: sqlite3.Connection, choose: Callable[[Address], R | None], now: int
-) -> list[Delivery[R]]:
-    """Give each task that may go out to a receiver: one task of a root at a time.
+def send_ready(
+    db: sqlite3.Connection, choose: Callable[[Address], Connection | None], now: int
+) -> list[Delivery]:
+    """Choose a connection for each task that is ready to be sent.
+
+    One task of a root is out at a time. A task whose address no connection listens at is parked.
 
     Args:
         db: the database.
-        choose: finds who listens at an address now.
+        choose: returns a connection that listens at an address, or None.
         now: ms since the epoch.
 
     Returns:
-        What is to be sent once this is committed.
+        What to send after the commit.
     """
     ready = db.execute(
         f"""SELECT *, (SELECT state FROM promises WHERE id = root_promise_id) AS root_state
             FROM tasks AS task
             WHERE {OPEN} AND state = 'INIT' AND expires_at <= ? AND NOT EXISTS (
                 SELECT 1 FROM tasks WHERE root_promise_id = task.root_promise_id AND {OUT})
-            ORDER BY +sort_id  -- the plus: or SQLite walks through all tasks in that order""",
+            -- "+" hides the column from the planner, which would ignore the partial index
+            -- in order to read the tasks in the order of sort_id.
+            ORDER BY +sort_id""",
         (now,),
     ).fetchall()
-    deliveries: list[Delivery[R]] = []
+    deliveries: list[Delivery] = []
     roots: set[str] = set()
     for row in ready:
         task, message_type, head = to_task(row), row["type"], decode_strings(row["head"])
@@ -282,14 +282,15 @@ def send_ready[R: Receiver](
             _finish(db, task.id, TaskState.TIMEDOUT, task.timeout)
         elif message_type != "notify" and row["root_state"] not in (None, PromiseState.PENDING):
             _finish(db, task.id, TaskState.COMPLETED, now)
-        elif (receiver := _choose(choose, row["recv"])) is None:
-            # Until somebody connects (`wake_parked`), or for good.
-            db.execute("UPDATE tasks SET expires_at = timeout WHERE id = ?", (task.id,))
+        elif (connection := _choose(choose, row["recv"])) is None:
+            db.execute(
+                "UPDATE tasks SET state = 'PARKED', expires_at = timeout WHERE id = ?", (task.id,)
+            )
         else:
             db.execute(
                 """UPDATE tasks SET state = 'ENQUEUED', process_id = ?, expires_at = ?
                    WHERE id = ?""",
-                (receiver.id, min(now + TIME_TO_CLAIM_MS, task.timeout), task.id),
+                (connection.id, min(now + TIME_TO_CLAIM_MS, task.timeout), task.id),
             )
             roots.add(task.root_promise_id)
             if message_type == "notify":
@@ -297,12 +298,12 @@ def send_ready[R: Receiver](
                 message = Message("notify", promise=root, head=head)
             else:
                 message = Message(message_type, task=task, head=head)
-            deliveries.append(Delivery(receiver, message, task.id))
+            deliveries.append(Delivery(connection, message, task.id))
     return deliveries
 
 
 def complete_notified(db: sqlite3.Connection, task_ids: list[str], now: int) -> None:
-    """Finish the tasks whose notifications have been sent."""
+    """Complete the tasks whose notifications were sent."""
     db.executemany(
         """UPDATE tasks SET state = 'COMPLETED', process_id = NULL, completed_on = ?
            WHERE id = ? AND state = 'ENQUEUED'""",
@@ -310,43 +311,48 @@ def complete_notified(db: sqlite3.Connection, task_ids: list[str], now: int) -> 
     )
 
 
-def wake_parked(db: sqlite3.Connection, now: int) -> None:
-    """Try the tasks again that had no receiver: somebody has connected."""
+def wake_parked(db: sqlite3.Connection) -> None:
+    """Make all parked tasks ready again: a connection has opened."""
+    db.execute(f"UPDATE tasks SET state = 'INIT', expires_at = 0 WHERE {OPEN} AND state = 'PARKED'")
+
+
+def time_out_parked(db: sqlite3.Connection, now: int) -> None:
+    """Time out the parked tasks that are due."""
     db.execute(
-        f"""UPDATE tasks SET expires_at = 0
-            WHERE {OPEN} AND state = 'INIT' AND expires_at > ? AND expires_at = timeout""",
+        f"""UPDATE tasks SET state = 'TIMEDOUT', completed_on = timeout
+            WHERE {OPEN} AND state = 'PARKED' AND expires_at <= ?""",
         (now,),
     )
 
 
 def take_back_of_process(db: sqlite3.Connection, process_id: str, *, also_claimed: bool) -> None:
-    """Let others have the tasks that were sent to a process.
+    """Make the tasks that were sent to a process ready for other processes.
 
     Args:
         db: the database.
         process_id: the process.
-        also_claimed: those that it has claimed too, because it runs no more. (Should it run
-            after all, the new counters keep its late answers out.)
+        also_claimed: whether to take back the tasks that it has claimed too, because it has
+            ended. If it has not, the new counters refuse its late answers.
     """
     which = OUT if also_claimed else f"{OPEN} AND state = 'ENQUEUED'"
     db.execute(f"{TAKE_BACK} WHERE process_id = ? AND {which}", (process_id,))
 
 
 def take_back_expired(db: sqlite3.Connection, now: int) -> set[str]:
-    """Let others have the tasks whose lease, or time to be claimed, has run out.
+    """Make the tasks ready again whose lease, or time to be claimed, has expired.
 
     Returns:
-        The processes that had them.
+        The ids of the processes that had them.
     """
     expired = f"{OUT} AND expires_at <= ?"
     rows = db.execute(f"SELECT process_id FROM tasks WHERE {expired}", (now,)).fetchall()
     if rows:
         db.execute(f"{TAKE_BACK} WHERE {expired}", (now,))
-    return {process_id for (process_id,) in rows}
+    return {row["process_id"] for row in rows}
 
 
 def recover(db: sqlite3.Connection, now: int) -> None:
-    """Give those who were at work when the server stopped the time to come back."""
+    """Extend the leases and the times to claim after a restart, so that workers can reconnect."""
     db.execute(
         f"""UPDATE tasks SET expires_at = MIN(MAX(expires_at, ? + ttl), timeout)
             WHERE {OPEN} AND state = 'CLAIMED'""",
@@ -369,14 +375,14 @@ def _clamp(ttl: int) -> int:
     return min(max(ttl, MIN_TTL_MS), MAX_TTL_MS)
 
 
-def _choose[R](choose: Callable[[Address], R | None], recv: str) -> R | None:
+def _choose(choose: Callable[[Address], Connection | None], recv: str) -> Connection | None:
     target = address.parse(recv)
     return None if target is None else choose(target)
 
 
 def _delay(tags: dict[str, str]) -> int:
-    """Read the tag that holds a promise's first message back until a time."""
+    """Read the tag that delays a promise's first message until a time (ms since the epoch)."""
     try:
-        return max(int(tags.get("resonate:delay", "0")), 0)
+        return min(max(int(tags.get("resonate:delay", "0")), 0), MAX_TIME)
     except ValueError:
         return 0
