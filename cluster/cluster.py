@@ -1,4 +1,4 @@
-"""A server of its own, with workers and clients."""
+"""A server with its data, and the workers and clients on it."""
 
 from __future__ import annotations
 
@@ -15,27 +15,34 @@ from typing import TYPE_CHECKING, Self
 from cluster.processes import PATIENCE, Process, ProcessError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from cluster.processes import Listener
 
 ROOT = Path(__file__).parent.parent
 
 
 class Cluster:
-    """A server of its own, and the workers and clients that are started on it.
+    """A server of its own, with its data, and the workers and clients that are started on it.
 
-    It is a context manager: entered, the server takes requests; left, however that comes
-    about, no process runs any more and the server's data is deleted.
+    It is a context manager. On entry, the server starts and takes requests. On exit, however that
+    comes about, all of its processes are killed and the server's data is deleted.
 
     Args:
-        resonate: the binary of a real legacy Resonate server; None takes the devserver.
-        listener: see `Process`.
+        resonate: the binary of a real legacy Resonate server; None runs the devserver.
+        listener: called with each line of each process; see `Process`.
+        options: more arguments for the devserver.
     """
 
     def __init__(
-        self, resonate: str | None = None, listener: Listener = lambda _process, _line: None
+        self,
+        resonate: str | None = None,
+        listener: Listener = lambda _process, _line: None,
+        options: Sequence[str] = (),
     ) -> None:
         self._resonate = resonate
         self._listener = listener
+        self._options = options
         self._changed = threading.Condition()
         self._cleanup = ExitStack()
         self.workers: list[Process] = []
@@ -43,7 +50,7 @@ class Cluster:
     def __enter__(self) -> Self:
         folder = tempfile.TemporaryDirectory(prefix="factorial-")
         self._data = Path(self._cleanup.enter_context(folder))
-        self._port, self._poll_port, *self._other_ports = free_ports(4)
+        self.port, self.poll_port, *self._other_ports = free_ports(4)
         try:
             self.start_server()
         except BaseException:
@@ -56,27 +63,27 @@ class Cluster:
 
     @property
     def url(self) -> str:
-        """Where the server's API is."""
-        return f"http://127.0.0.1:{self._port}"
+        """The URL of the server's API."""
+        return f"http://127.0.0.1:{self.port}"
 
     @property
     def page(self) -> str | None:
-        """Where the server shows itself in a browser; a real server does not."""
-        return None if self._resonate else f"http://localhost:{self._port}/"
+        """The URL of the server's page for browsers. A real server does not have one."""
+        return None if self._resonate else f"http://localhost:{self.port}/"
 
     @property
     def poll_url(self) -> str:
-        """Where the server's messages are."""
-        return f"http://127.0.0.1:{self._poll_port}"
+        """The URL of the server's message port."""
+        return f"http://127.0.0.1:{self.poll_port}"
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment in which the SDK finds the server, and Python this project."""
+        """The environment in which the SDK finds this server, and Python finds this project."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
         return env | {
             "RESONATE_HOST": "http://127.0.0.1",
-            "RESONATE_PORT_STORE": str(self._port),
-            "RESONATE_PORT_MESSAGE_SOURCE": str(self._poll_port),
+            "RESONATE_PORT_STORE": str(self.port),
+            "RESONATE_PORT_MESSAGE_SOURCE": str(self.poll_port),
             "PYTHONPATH": str(ROOT),
         }
 
@@ -84,7 +91,7 @@ class Cluster:
         """Start the server, for the first time or again, and wait until it takes requests.
 
         Raises:
-            ProcessError: it does not come up.
+            ProcessError: the server does not start.
         """
         self.launch_server()
         if self._resonate is None:
@@ -94,28 +101,31 @@ class Cluster:
             self.server.wait_for("starting poll server")
 
     def launch_server(self) -> None:
-        """Start the server, always on the same ports and data, and do not wait for it."""
+        """Start the server without waiting for it. Its ports and data are always the same."""
         if self._resonate is None:
-            ports = ["--port", str(self._port), "--poll-port", str(self._poll_port)]
-            command = [sys.executable, "-m", "devserver", *ports]
-            command += ["--db", str(self._data / "devserver.db")]
+            command = [sys.executable, "-m", "devserver", "--db", str(self._data / "devserver.db")]
+            command += ["--port", str(self.port), "--poll-port", str(self.poll_port)]
+            command += self._options
         else:
             grpc, metrics = (f"127.0.0.1:{port}" for port in self._other_ports)
             command = [self._resonate, "serve", "--api-grpc-addr", grpc, "--metrics-addr", metrics]
-            command += ["--api-http-addr", f"127.0.0.1:{self._port}", "--system-url", self.url]
-            command += ["--aio-poll-addr", f"127.0.0.1:{self._poll_port}"]
+            command += ["--api-http-addr", f"127.0.0.1:{self.port}", "--system-url", self.url]
+            command += ["--aio-poll-addr", f"127.0.0.1:{self.poll_port}"]
             command += ["--aio-store-sqlite-path", str(self._data / "resonate.db")]
         self.server = self.launch("server", command)
 
     def start_workers(self, count: int, pace: float = 0) -> list[Process]:
-        """Start some more workers, and wait until each one says that it runs.
+        """Start more workers, and wait until each of them has joined its group.
 
         Args:
             count: how many.
             pace: how long each of their calls waits before it recurses, in seconds.
 
+        Returns:
+            The new workers; `workers` has all of them.
+
         Raises:
-            ProcessError: one of them does not come up.
+            ProcessError: a worker does not start.
         """
         workers = [self.launch_worker(pace) for _ in range(count)]
         for worker in workers:
@@ -123,27 +133,31 @@ class Cluster:
         return workers
 
     def launch_worker(self, pace: float = 0) -> Process:
-        """Start one more worker, and do not wait for it; see `start_workers`."""
+        """Start one more worker without waiting for it; see `start_workers`."""
         command = [sys.executable, str(ROOT / "factorial_worker.py"), "--pace", str(pace)]
         worker = self.launch(f"worker {len(self.workers) + 1}", command)
         self.workers.append(worker)
         return worker
 
     def wait_for_worker(self, text: str, timeout: float = PATIENCE) -> Process:
-        """Wait until one of the workers has printed a line that contains a text.
+        """Wait until a worker prints a line that contains a text.
+
+        Args:
+            text: what the line contains.
+            timeout: how long to wait, in seconds.
 
         Returns:
             That worker.
 
         Raises:
-            ProcessError: none does within `timeout` seconds.
+            ProcessError: no worker prints such a line within `timeout` seconds.
         """
 
-        def who() -> Process | None:
+        def find() -> Process | None:
             return next((worker for worker in self.workers if worker.printed(text)), None)
 
         with self._changed:
-            worker = self._changed.wait_for(who, timeout)
+            worker = self._changed.wait_for(find, timeout)
         if worker is None:
             raise ProcessError(f"no worker printed {text!r} within {timeout} s")
         return worker
@@ -153,11 +167,11 @@ class Cluster:
         script = str(ROOT / "factorial_client.py")
         return self.launch("client", [sys.executable, script, str(n)])
 
-    def launch(self, name: str, command: list[str]) -> Process:
-        """Start any program that is to find the server and this project, and do not wait for it.
+    def launch(self, name: str, command: Sequence[str]) -> Process:
+        """Start a program in `env` without waiting for it.
 
         Args:
-            name: what to call it.
+            name: how messages call it.
             command: the program and its arguments.
         """
         process = Process(
@@ -168,20 +182,20 @@ class Cluster:
             listener=self._listener,
             changed=self._changed,
         )
-        self._cleanup.callback(process.stop)
+        self._cleanup.callback(process.kill)
         return process
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports on the loopback address that nobody uses now.
+    """Find ports on the loopback address that no program uses now.
 
-    They are below those that systems give to outgoing connections, which could take them before a
-    server does.
+    They are below the range from which systems take ports for outgoing connections. So no outgoing
+    connection takes one of them before the server does.
     """
     found: list[int] = []
     with ExitStack() as stack:
         while len(found) < count:
-            port = random.randrange(20_000, 32_000)  # noqa: S311 - no secret
+            port = random.randrange(20_000, 32_000)  # noqa: S311 - not a secret
             with suppress(OSError):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
                 found.append(port)

@@ -1,56 +1,67 @@
-"""A program that runs as a process of this machine and whose output is read."""
+"""A program that runs as a process of this machine, and its output."""
 
 from __future__ import annotations
 
+import os
+import signal
 import subprocess
 import threading
 from contextlib import suppress
-from typing import IO, TYPE_CHECKING
+from typing import IO, TYPE_CHECKING, Self
+
+from cluster.reaper import REAPER
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from pathlib import Path
 
     type Listener = Callable[[Process, str | None], None]
 
-# How long a process may take to end by itself before it is killed (seconds).
-GRACE = 5.0
-# How long to wait for what is bound to happen (seconds): a real server takes a minute to send
-# a message again that a killed worker had not claimed.
-PATIENCE = 120.0
+# How long a process may take to end after SIGTERM before it is killed (seconds).
+GRACE = 30.0
+# How long to wait for something that is certain to happen (seconds). It is only a safety net: a
+# real server takes a minute to send a message again if the worker that got it was killed, and a
+# machine that runs other programs too takes longer for everything.
+PATIENCE = 240.0
 
 
 class ProcessError(Exception):
-    """A process did not do what was expected of it; the message says what."""
+    """A process did not do what its caller waited for. The message says which and what."""
 
 
 class Process:
     """A running program whose output is read line by line.
 
+    The process has a group of its own, so that Ctrl-C in the terminal does not reach it. If this
+    program ends, even by SIGKILL, the group is killed.
+
+    It is a context manager: on exit, the process and its group are killed if they still run.
+
     Args:
-        name: what to call it, like `worker 1`.
+        name: how messages call it, like `worker 1`.
         command: the program and its arguments.
-        env: its environment.
-        cwd: the folder that it runs in.
-        listener: called with this process and each line that it prints, on stdout or stderr,
-            and with None after the last one; from threads.
+        env: its environment; None takes this program's.
+        cwd: the folder that it runs in; None takes this program's.
+        listener: called with this process and each line that it prints to stdout or stderr,
+            and with None after the last one. The calls come from other threads.
+        changed: notified of each line and of the end; several processes may share it.
     """
 
     def __init__(
         self,
         name: str,
-        command: list[str],
+        command: Sequence[str | Path],
         *,
-        env: dict[str, str],
-        cwd: Path,
-        listener: Listener,
-        changed: threading.Condition,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        listener: Listener = lambda _process, _line: None,
+        changed: threading.Condition | None = None,
     ) -> None:
         self.name = name
         self.output: list[str] = []
         self.errors: list[str] = []
         self._listener = listener
-        self._changed = changed
+        self._changed = changed or threading.Condition()
         self._ended = False
         self._popen = subprocess.Popen(  # noqa: S603 - the project's own programs
             command,
@@ -62,28 +73,38 @@ class Process:
             text=True,
             encoding="utf-8",
             errors="replace",
-            process_group=0,  # the terminal's Ctrl-C is for the one who started it
+            process_group=0,
         )
+        REAPER.add(self.pid)
         threading.Thread(target=self._watch, daemon=True).start()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.kill()
 
     @property
     def pid(self) -> int:
-        """The process id."""
+        """The process id, which is the id of its group too."""
         return self._popen.pid
 
     @property
     def alive(self) -> bool:
-        """Whether it runs, or has printed something that is not read yet."""
+        """Whether the process runs, or has printed lines that are not read yet."""
         return not self._ended
 
     def wait(self, timeout: float = PATIENCE) -> int:
-        """Wait until the process has ended and all that it printed is read.
+        """Wait until the process has ended and all of its output is read.
+
+        Args:
+            timeout: how long to wait, in seconds.
 
         Returns:
-            The exit code; minus the signal's number where a signal ended it.
+            The exit code; if a signal ended the process, minus the signal's number.
 
         Raises:
-            ProcessError: it runs for longer than `timeout` seconds.
+            ProcessError: the process still runs after `timeout` seconds.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._ended, timeout):
@@ -91,14 +112,18 @@ class Process:
         return self._popen.wait()
 
     def printed(self, text: str) -> bool:
-        """Tell whether a line that it has printed, on stdout or stderr, contains a text."""
+        """Tell whether a line of its output, on stdout or stderr, contains a text."""
         return any(text in line for line in self.output + self.errors)
 
     def wait_for(self, text: str, timeout: float = PATIENCE) -> None:
         """Wait until the process prints a line, on stdout or stderr, that contains a text.
 
+        Args:
+            text: what the line contains.
+            timeout: how long to wait, in seconds.
+
         Raises:
-            ProcessError: it ends without, or takes longer than `timeout` seconds.
+            ProcessError: the process ends first, or prints no such line within `timeout` seconds.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self.printed(text) or self._ended, timeout):
@@ -112,12 +137,14 @@ class Process:
         self._popen.send_signal(number)
 
     def kill(self) -> None:
-        """End the process with SIGKILL, and wait until it is gone."""
-        self._popen.kill()
+        """End the process and its group with SIGKILL, and wait until they have ended."""
+        if not self._ended:
+            with suppress(ProcessLookupError):
+                os.killpg(self.pid, signal.SIGKILL)
         self.wait()
 
     def stop(self) -> None:
-        """End the process with SIGTERM, and with SIGKILL where it takes too long."""
+        """End the process with SIGTERM; after `GRACE` seconds, with SIGKILL."""
         self._popen.terminate()
         try:
             with suppress(ProcessError):
@@ -135,6 +162,7 @@ class Process:
         self._read(self._popen.stdout, self.output)
         errors.join()
         self._popen.wait()
+        REAPER.remove(self.pid)
         with self._changed:
             self._ended = True
             self._changed.notify_all()

@@ -1,16 +1,20 @@
-"""What the tests share: a running server, and processes on it."""
+"""Options and fixtures of the tests: a running server, a client of its API, a store."""
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import httpx
 import pytest
 from hypothesis import settings
 
 from cluster import Cluster
+from devserver.store.database import open_database
 
 if TYPE_CHECKING:
+    import sqlite3
     from collections.abc import Iterator
 
 settings.register_profile("long", max_examples=3000)
@@ -41,9 +45,16 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def cluster(server: str | None) -> Iterator[Cluster]:
-    """A server of the test's own; workers and clients can be started on it."""
+    """A server of the test's own. Workers and clients can be started on it."""
     with Cluster(server) as cluster:
         yield cluster
+
+
+@pytest.fixture
+def http(cluster: Cluster) -> Iterator[httpx.Client]:
+    """An HTTP client of the API of the test's own server."""
+    with httpx.Client(base_url=cluster.url) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")
@@ -62,13 +73,26 @@ def api(devserver: Cluster) -> Iterator[httpx.Client]:
 
 @pytest.fixture
 def poll_url(devserver: Cluster) -> str:
-    """Where the shared devserver's messages are."""
+    """The URL of the shared devserver's message port."""
     return devserver.poll_url
 
 
 @pytest.fixture
+def name() -> str:
+    """An id that no other test uses on the shared devserver."""
+    return f"Name-{uuid4().hex}"
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    """An empty store in memory."""
+    with closing(open_database(":memory:")) as db:
+        yield db
+
+
+@pytest.fixture
 def resonate(request: pytest.FixtureRequest) -> str:
-    """The real server's binary; without one the test is skipped."""
+    """The real server's binary. Without `--resonate`, the test is skipped."""
     binary: str | None = request.config.getoption("--resonate")
     if binary is None:
         pytest.skip("needs a real server: --resonate BINARY")

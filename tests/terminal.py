@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Self
 
 import pyte
 
-from cluster import ROOT
+from cluster import PATIENCE, ROOT
+from cluster.reaper import REAPER
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,6 +49,7 @@ class Terminal:
             # One system call in the child: it makes this terminal its own.
             preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
+        REAPER.add(self.process.pid)
 
     def __enter__(self) -> Self:
         return self
@@ -55,6 +57,7 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
+        REAPER.remove(self.process.pid)
         os.close(self._ours)
         os.close(self._theirs)
 
@@ -72,14 +75,14 @@ class Terminal:
         """Press a key."""
         os.write(self._ours, key.encode())
 
-    def wait_for(self, condition: Callable[[list[str]], bool], timeout: float = 60) -> list[str]:
-        """Read on until the screen is as it should be, or the program has ended.
+    def wait_for(self, condition: Callable[[list[str]], bool]) -> list[str]:
+        """Read on until the screen meets a condition.
 
         Returns:
             The screen.
         """
         os.set_blocking(self._ours, False)
-        deadline = time.monotonic() + timeout
+        deadline = time.monotonic() + PATIENCE
         while not condition(self.lines):
             ended = self.process.poll() is not None
             try:

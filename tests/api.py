@@ -1,0 +1,67 @@
+"""Requests to a server's API, as many tests send them."""
+
+from __future__ import annotations
+
+import base64
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import httpx
+
+# A time that no test reaches, in ms since the epoch.
+FAR = 4_000_000_000_000
+
+
+def create(
+    api: httpx.Client, promise_id: str, *, key: str | None = None, **fields: object
+) -> dict[str, Any]:
+    """Create a promise, or find it by its key.
+
+    Args:
+        api: a client whose base URL is the server's.
+        promise_id: the promise's id.
+        key: the idempotency key.
+        fields: the rest of the request: `timeout`, `tags`, `param`.
+
+    Returns:
+        The promise.
+    """
+    headers = {"idempotency-key": key} if key else {}
+    body = {"id": promise_id, "timeout": FAR, **fields}
+    promise: dict[str, Any] = (
+        api.post("/promises", json=body, headers=headers).raise_for_status().json()
+    )
+    return promise
+
+
+def invoke(api: httpx.Client, promise_id: str, address: str) -> dict[str, Any]:
+    """Create a promise whose task is sent to an address."""
+    return create(api, promise_id, tags={"resonate:invoke": address})
+
+
+def complete(
+    api: httpx.Client, promise_id: str, state: str = "RESOLVED", value: str | None = None
+) -> dict[str, Any]:
+    """Complete a promise, with a text as its value.
+
+    Returns:
+        The promise.
+    """
+    body = {"state": state, "value": {} if value is None else {"data": encoded(value)}}
+    promise: dict[str, Any] = (
+        api.patch(f"/promises/{promise_id}", json=body).raise_for_status().json()
+    )
+    return promise
+
+
+def claim(
+    api: httpx.Client, task: tuple[str, int], process: str, ttl: int = 60_000
+) -> httpx.Response:
+    """Claim a task, given as its id and counter, for a process. The lease is `ttl` ms long."""
+    body = {"id": task[0], "counter": task[1], "processId": process, "ttl": ttl}
+    return api.post("/tasks/claim", json=body)
+
+
+def encoded(text: str) -> str:
+    """Encode a text as a value's `data`."""
+    return base64.b64encode(text.encode()).decode()
