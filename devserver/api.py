@@ -5,17 +5,16 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, cast
 
-from msgspec.json import Decoder
+from msgspec.json import Decoder, Encoder
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
-from starlette.responses import Response
-from starlette.routing import Route
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Match, Route
 
-from devserver.errors import Code, ProtocolError
+from devserver.errors import JSON, Code, ProtocolError, refuse
 from devserver.models import (
     ClaimTask,
-    CompletePromise,
     CreateCallback,
     CreatePromise,
     CreatePromiseAndTask,
@@ -31,24 +30,27 @@ from devserver.requests import (
     process_of_path,
     read_body,
     read_caller,
+    read_completion,
     read_search,
+    read_task,
     task_of_path,
 )
-from devserver.responses import answer, error
 from devserver.store import promises, schedules, tasks
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from starlette.requests import Request
     from starlette.types import Lifespan
 
     from devserver.connections import Connections
     from devserver.engine import Engine
+    from devserver.stream import Stream
     from devserver.watch import Watch
 
 
 CREATE_PROMISE = Decoder(CreatePromise)
 CREATE_PROMISE_AND_TASK = Decoder(CreatePromiseAndTask)
-COMPLETE_PROMISE = Decoder(CompletePromise)
 CREATE_CALLBACK = Decoder(CreateCallback)
 CREATE_SUBSCRIPTION = Decoder(CreateSubscription)
 CLAIM_TASK = Decoder(ClaimTask)
@@ -58,6 +60,11 @@ CREATE_SCHEDULE = Decoder(CreateSchedule)
 
 # The lease of a task that is claimed by its link.
 TTL_OF_LINKS_MS = 60_000
+
+# The TypeScript SDKs compare it with the versions that they support.
+HEADERS = {"resonate-version": "0.8.2"}
+
+_encode = Encoder().encode
 
 
 class _IdConvertor(StringConvertor):
@@ -73,43 +80,51 @@ def api_app(
     engine: Engine,
     connections: Connections,
     watch: Watch,
+    stream: Stream,
+    *,
     url: str,
     lifespan: Lifespan[Starlette],
 ) -> Starlette:
     """Make the application of the API port.
 
     Args:
-        engine: runs what the requests ask for.
+        engine: runs the transitions that the requests ask for.
         connections: the open message streams. A claim or a heartbeat shows that a process lives.
-        watch: answers those who want to watch.
+        watch: answers the browsers that show the page.
+        stream: answers the clients that receive their messages on this port too.
         url: where clients find this application, for the links in its answers.
-        lifespan: what is to happen as the server starts and stops.
+        lifespan: runs when the server starts and stops.
     """
     api = _Api(engine, connections, url)
     app = Starlette(
         routes=[
+            _route("POST", "/promises", api.create_promise),
+            _route("GET", "/promises", api.search_promises),
+            _route("POST", "/promises/task", api.create_promise_and_task),
+            _route("POST", "/promises/callback/{id:id}", api.create_callback),
+            _route("POST", "/promises/subscribe/{id:id}", api.create_subscription),
+            _route("GET", "/promises/{id:id}", api.get_promise),
+            _route("PATCH", "/promises/{id:id}", api.complete_promise),
+            _route("POST", "/tasks/claim", api.claim_task),
+            _route("GET", "/tasks/claim/{id}/{counter}", api.claim_task),
+            _route("POST", "/tasks/complete", api.complete_task),
+            _route("GET", "/tasks/complete/{id}/{counter}", api.complete_task),
+            _route("POST", "/tasks/drop", api.drop_task),
+            _route("GET", "/tasks/drop/{id}/{counter}", api.drop_task),
+            _route("POST", "/tasks/heartbeat", api.heartbeat),
+            _route("GET", "/tasks/heartbeat/{id}/{counter}", api.heartbeat),
+            _route("POST", "/schedules", api.create_schedule),
+            _route("GET", "/schedules", api.search_schedules),
+            _route("GET", "/schedules/{id:id}", api.get_schedule),
+            _route("DELETE", "/schedules/{id:id}", api.delete_schedule),
+            # The SDKs before 0.6.4 use these two instead of /promises/callback and /subscribe.
+            _route("POST", "/callbacks", api.create_callback),
+            _route("POST", "/subscriptions", api.create_subscription),
+            # The TypeScript SDKs from 0.8 on use this one instead of the other port.
+            _route("GET", "/poll/{rest:id}", stream.on_api_port),
+            _route("GET", "/ping", api.ping),
+            _route("GET", "/watch", watch.respond),
             *page_routes(),
-            Route("/watch", watch.respond, methods=["GET"]),
-            Route("/ping", api.ping, methods=["GET"]),
-            Route("/promises", api.create_promise, methods=["POST"]),
-            Route("/promises", api.search_promises, methods=["GET"]),
-            Route("/promises/task", api.create_promise_and_task, methods=["POST"]),
-            Route("/promises/callback/{id:id}", api.create_callback, methods=["POST"]),
-            Route("/promises/subscribe/{id:id}", api.create_subscription, methods=["POST"]),
-            Route("/promises/{id:id}", api.get_promise, methods=["GET"]),
-            Route("/promises/{id:id}", api.complete_promise, methods=["PATCH"]),
-            Route("/tasks/claim", api.claim_task, methods=["POST"]),
-            Route("/tasks/claim/{id}/{counter}", api.claim_task, methods=["GET"]),
-            Route("/tasks/complete", api.complete_task, methods=["POST"]),
-            Route("/tasks/complete/{id}/{counter}", api.complete_task, methods=["GET"]),
-            Route("/tasks/drop", api.drop_task, methods=["POST"]),
-            Route("/tasks/drop/{id}/{counter}", api.drop_task, methods=["GET"]),
-            Route("/tasks/heartbeat", api.heartbeat, methods=["POST"]),
-            Route("/tasks/heartbeat/{id}/{counter}", api.heartbeat, methods=["GET"]),
-            Route("/schedules", api.create_schedule, methods=["POST"]),
-            Route("/schedules", api.search_schedules, methods=["GET"]),
-            Route("/schedules/{id:id}", api.get_schedule, methods=["GET"]),
-            Route("/schedules/{id:id}", api.delete_schedule, methods=["DELETE"]),
         ],
         exception_handlers={
             ProtocolError: _refused,
@@ -118,9 +133,21 @@ def api_app(
         },
         lifespan=lifespan,
     )
-    # `/promises/` asks for the promise whose id is empty.
+    # `_no_route` redirects as the real server does.
     app.router.redirect_slashes = False
     return app
+
+
+def _route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Response]]) -> Route:
+    route = Route(path, endpoint)
+    # Not HEAD, which Starlette adds to GET: here a GET can claim a task.
+    route.methods = {method}
+    return route
+
+
+def answer(status: int, content: object) -> Response:
+    """Answer in JSON."""
+    return Response(_encode(content), status, HEADERS, JSON)
 
 
 class _Api:
@@ -155,7 +182,7 @@ class _Api:
 
     async def complete_promise(self, request: Request) -> Response:
         promise_id = request.path_params["id"]
-        body = await read_body(request, COMPLETE_PROMISE)
+        body = await read_completion(request)
         caller = read_caller(request)
         completed, promise = await self._engine.run(
             lambda db, now: promises.complete(db, promise_id, body, caller, now)
@@ -163,8 +190,8 @@ class _Api:
         return answer(201 if completed else 200, promise)
 
     async def create_callback(self, request: Request) -> Response:
-        promise_id = request.path_params["id"]
         body = await read_body(request, CREATE_CALLBACK)
+        promise_id = request.path_params.get("id", body.promise_id)
         caller = read_caller(request)
         callback, promise = await self._engine.run(
             lambda db, now: promises.create_callback(db, promise_id, body, caller, now)
@@ -172,8 +199,8 @@ class _Api:
         return answer(201 if callback else 200, {"callback": callback, "promise": promise})
 
     async def create_subscription(self, request: Request) -> Response:
-        promise_id = request.path_params["id"]
         body = await read_body(request, CREATE_SUBSCRIPTION)
+        promise_id = request.path_params.get("id", body.promise_id)
         caller = read_caller(request)
         callback, promise = await self._engine.run(
             lambda db, now: promises.create_subscription(db, promise_id, body, caller, now)
@@ -181,7 +208,7 @@ class _Api:
         return answer(201 if callback else 200, {"callback": callback, "promise": promise})
 
     async def search_promises(self, request: Request) -> Response:
-        query = read_search(request)
+        query = read_search(request, has_states=True)
         found = await self._engine.run(lambda db, now: promises.search(db, query, now))
         cursor = cursor_of(query, [place for place, _ in found])
         return answer(200, {"promises": [promise for _, promise in found], "cursor": cursor})
@@ -196,7 +223,7 @@ class _Api:
                 ttl=TTL_OF_LINKS_MS,
             )
         else:
-            body = await read_body(request, CLAIM_TASK)
+            body = await read_task(request, CLAIM_TASK)
         self._connections.spoke(body.process_id)
         claim = await self._engine.run(lambda db, now: tasks.claim(db, body, now))
 
@@ -217,7 +244,7 @@ class _Api:
     async def drop_task(self, request: Request) -> Response:
         body = await self._task_ref(request)
         dropped = await self._engine.run(lambda db, _: tasks.drop(db, body))
-        return Response(status_code=201 if dropped else 200)
+        return Response(None, 201 if dropped else 200, HEADERS)
 
     async def heartbeat(self, request: Request) -> Response:
         if request.method == "GET":
@@ -230,7 +257,7 @@ class _Api:
 
     async def _task_ref(self, request: Request) -> TaskRef:
         return (
-            task_of_path(request) if request.method == "GET" else await read_body(request, TASK_REF)
+            task_of_path(request) if request.method == "GET" else await read_task(request, TASK_REF)
         )
 
     async def create_schedule(self, request: Request) -> Response:
@@ -242,7 +269,7 @@ class _Api:
         return answer(201 if created else 200, schedule)
 
     async def search_schedules(self, request: Request) -> Response:
-        query = read_search(request)
+        query = read_search(request, has_states=False)
         found = await self._engine.run(lambda db, _: schedules.search(db, query))
         cursor = cursor_of(query, [place for place, _ in found])
         return answer(200, {"schedules": [schedule for _, schedule in found], "cursor": cursor})
@@ -255,17 +282,30 @@ class _Api:
     async def delete_schedule(self, request: Request) -> Response:
         schedule_id = request.path_params["id"]
         await self._engine.run(lambda db, _: schedules.delete(db, schedule_id))
-        return Response(status_code=204)
+        return Response(None, 204, HEADERS)
 
 
-async def _refused(_: Request, refusal: Exception) -> Response:
-    return error(cast("ProtocolError", refusal))
+async def _refused(_: Request, error: Exception) -> Response:
+    response = refuse(cast("ProtocolError", error))
+    response.headers.update(HEADERS)
+    return response
 
 
-async def _no_route(_: Request, __: Exception) -> Response:
-    return Response("404 page not found", 404)
+async def _store_failed(request: Request, failure: Exception) -> Response:
+    # The SDK retries after a 500, so nothing is lost once the store works again.
+    return await _refused(request, ProtocolError(Code.STORE, str(failure), domain="server"))
 
 
-async def _store_failed(_: Request, failure: Exception) -> Response:
-    # The SDK tries again after a 500, so nothing is lost once the store works again.
-    return error(ProtocolError(Code.INTERNAL, str(failure)))
+async def _no_route(request: Request, _: Exception) -> Response:
+    """Redirect to the path with or without the slash at its end, if that one exists."""
+    scope = request.scope
+    if scope["path"].endswith("/"):
+        path, location = scope["path"][:-1], scope["raw_path"][:-1]
+    else:
+        path, location = scope["path"] + "/", scope["raw_path"] + b"/"
+    other = {**scope, "path": path}
+    if not any(route.matches(other)[0] == Match.FULL for route in request.app.routes):
+        return Response("404 page not found", 404)
+    if scope["query_string"]:
+        location += b"?" + scope["query_string"]
+    return RedirectResponse(location.decode("ascii"), 301 if request.method == "GET" else 307)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
-from devserver.errors import Code, ProtocolError
-from devserver.responses import error
+from devserver.errors import Code, ProtocolError, refuse
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
@@ -34,7 +33,7 @@ class BasicAuth:
         if scope["type"] != "http" or scope["path"] == "/ping" or self._knows(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return
-        refusal = error(ProtocolError(Code.UNAUTHORIZED))
+        refusal = refuse(ProtocolError(Code.UNAUTHORIZED))
         refusal.headers["www-authenticate"] = 'Basic realm="devserver"'
         await refusal(scope, receive, send)
 

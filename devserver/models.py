@@ -134,10 +134,6 @@ class CompletePromise(msgspec.Struct, frozen=True, rename="camel"):
     state: str
     value: Value = Value()
 
-    def __post_init__(self) -> None:
-        if self.completed_state not in {"RESOLVED", "REJECTED", "REJECTED_CANCELED"}:
-            raise ValueError("state must be RESOLVED, REJECTED or REJECTED_CANCELED")
-
     @property
     def completed_state(self) -> str:
         """The state, which may be written in lower case."""
@@ -145,19 +141,27 @@ class CompletePromise(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class CreateCallback(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of `POST /promises/callback/{id}`."""
+    """The body of `POST /promises/callback/{id}`; `promise_id` is for `POST /callbacks`."""
 
     root_promise_id: Name
     recv: msgspec.Raw
     timeout: Int64 = 0
+    promise_id: str = ""
+
+    def __post_init__(self) -> None:
+        bytes(self.recv).decode()  # msgspec does not check that raw JSON is UTF-8
 
 
 class CreateSubscription(msgspec.Struct, frozen=True, rename="camel"):
-    """The body of `POST /promises/subscribe/{id}`."""
+    """The body of `POST /promises/subscribe/{id}`; `promise_id` is for `POST /subscriptions`."""
 
     id: Name
     recv: msgspec.Raw
     timeout: Int64 = 0
+    promise_id: str = ""
+
+    def __post_init__(self) -> None:
+        bytes(self.recv).decode()  # msgspec does not check that raw JSON is UTF-8
 
 
 class TaskRef(msgspec.Struct, frozen=True, rename="camel"):
@@ -165,10 +169,6 @@ class TaskRef(msgspec.Struct, frozen=True, rename="camel"):
 
     id: Name
     counter: Int64
-
-    def __post_init__(self) -> None:
-        if self.counter == 0:
-            raise ValueError("counter must not be 0")
 
 
 class ClaimTask(TaskRef, frozen=True, rename="camel", kw_only=True):

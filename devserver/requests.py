@@ -1,31 +1,34 @@
-"""What a request says: in its body, its headers, its path and its query."""
+"""What a request asks for: its body, its headers, its path and its query."""
 
 from __future__ import annotations
 
 import asyncio
+import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from msgspec.inspect import DictType, IntType, RawType, StrType, StructType, type_info
 from msgspec.json import Decoder, Encoder
 from msgspec.structs import replace
 from starlette.requests import ClientDisconnect
 
 from devserver.errors import Code, ProtocolError
-from devserver.models import PromiseState, Search, TaskRef
+from devserver.models import CompletePromise, PromiseState, Search, TaskRef
 from devserver.store.promises import Caller
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-# What a search may ask for by `state`.
-_STATES = {
+# The states that a caller can give to a promise, and those that each `state` of a search means.
+_COMPLETED = ("RESOLVED", "REJECTED", "REJECTED_CANCELED")
+_SEARCHED = {
     "pending": [PromiseState.PENDING],
     "resolved": [PromiseState.RESOLVED],
     "rejected": [PromiseState.REJECTED, PromiseState.CANCELED, PromiseState.TIMEDOUT],
 }
 
-# Which spellings of a boolean the protocol's header takes.
+# The spellings of a boolean that the header `strict` may have.
 _BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "false", "FALSE", "False", ""), False
 )
@@ -34,6 +37,9 @@ _BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.
 MAX_BODY = 16 * 2**20
 BODY_TIMEOUT = 30.0
 
+_NUMBER = re.compile("[+-]?[0-9]+")
+_TAG = re.compile(r"tags\[([^\]]+)\]")
+_COMPLETE_PROMISE = Decoder(CompletePromise)
 _decode_cursor = Decoder(Search).decode
 _encode = Encoder().encode
 
@@ -53,10 +59,37 @@ async def read_body[T](request: Request, shape: Decoder[T]) -> T:
         try:
             return shape.decode(body)
         except msgspec.ValidationError:
-            # It may still be right with its nulls left out, which mean the same.
-            return shape.decode(_encode(_without_nulls(msgspec.json.decode(body))))
+            return _read_again(body, shape)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as e:
         raise ProtocolError(Code.INVALID, str(e)) from e
+
+
+async def read_completion(request: Request) -> CompletePromise:
+    """Read the body of a request that completes a promise.
+
+    Raises:
+        ProtocolError: see `read_body`; or a caller cannot give that state to a promise.
+    """
+    body = await read_body(request, _COMPLETE_PROMISE)
+    if body.completed_state not in _COMPLETED:
+        if body.completed_state in list(PromiseState):
+            detail = "the field state must be one of resolved, rejected, rejected_canceled"
+        else:
+            detail = f"invalid state '{body.state}'"
+        raise ProtocolError(Code.INVALID, detail)
+    return body
+
+
+async def read_task[T: TaskRef](request: Request, shape: Decoder[T]) -> T:
+    """Read a body that names a task.
+
+    Raises:
+        ProtocolError: see `read_body`; or the counter is 0, which counts as missing.
+    """
+    body = await read_body(request, shape)
+    if body.counter == 0:
+        raise ProtocolError(Code.INVALID, "The field counter is required.")
+    return body
 
 
 async def _read_bytes(request: Request) -> bytes:
@@ -70,90 +103,186 @@ async def _read_bytes(request: Request) -> bytes:
     except TimeoutError as e:
         raise ProtocolError(Code.REQUEST_SLOW) from e
     except ClientDisconnect as e:
-        raise ProtocolError(Code.INVALID, "It has ended in the middle.") from e
+        raise ProtocolError(Code.INVALID, "The client disconnected before the body's end.") from e
     return bytes(body)
 
 
-def _without_nulls(value: Any) -> Any:
-    if not isinstance(value, dict):
-        return value
-    return {key: _without_nulls(item) for key, item in value.items() if item is not None}
+def _read_again[T](body: bytes, shape: Decoder[T]) -> T:
+    """Read a body that its decoder refused.
+
+    A null means the same as a missing field, so the body may still be right. If it is not, the
+    answer lists all mistakes, where the decoder stops at the first one.
+    """
+    mistakes: list[str] = []
+    filled = _fill(msgspec.json.decode(body), type_info(shape.type), mistakes)
+    content = shape.decode(_encode(filled))  # raises if a field has a wrong type
+    if mistakes:
+        raise ProtocolError(Code.INVALID, *mistakes)
+    return content
+
+
+def _fill(value: Any, shape: Any, mistakes: list[str]) -> Any:
+    """Replace what is missing in a JSON value, and note it.
+
+    Args:
+        value: the value.
+        shape: what `msgspec.inspect` says about its type.
+        mistakes: the sentences about its required fields are added here.
+
+    Returns:
+        The value that has everything that `shape` requires. Fields of a wrong type stay as
+        they are.
+    """
+    match shape, value:
+        case StructType(), dict() | None:
+            value = value or {}
+            return {
+                field.encode_name: _fill_field(field, value, mistakes)
+                for field in shape.fields
+                if field.required or value.get(field.encode_name) is not None
+            }
+        case DictType(), dict():
+            return {key: "" if item is None else item for key, item in value.items()}
+        case _:
+            return value
+
+
+def _fill_field(field: msgspec.inspect.Field, value: dict[str, Any], mistakes: list[str]) -> Any:
+    name = field.encode_name
+    item = value.get(name)
+    required = f"The field {name.lower()} is required."
+    match field.type, item:
+        case RawType(), _ if name in value:
+            return item
+        case StrType(min_length=None), None if name in value:
+            return ""
+        case (StrType() | RawType(), None | "") if field.required:
+            mistakes.append(required)
+            return "x"
+        case IntType(), None | 0 if field.required and type(item) in (type(None), int):
+            mistakes.append(required)
+            return 1
+        case IntType(ge=0), int() if item < 0:
+            mistakes.append(f"The field {name.lower()} must be be at least length 0.")
+            return 0
+        case _:
+            return _fill(item, field.type, mistakes)
 
 
 def read_caller(request: Request) -> Caller:
-    """Read the headers that say how the request is to be treated.
+    """Read the headers that say how to treat the request.
 
     Raises:
-        ProtocolError: one of them has no meaning.
+        ProtocolError: one of them is not valid.
     """
-    headers = request.headers
-    strict = _BOOLEANS.get(headers.get("strict", ""))
+    # Of a repeated header, the first one counts.
+    headers: dict[bytes, bytes] = dict(reversed(request.scope["headers"]))
+    strict = _BOOLEANS.get(_text(headers, b"strict"))
     if strict is None:
         raise ProtocolError(Code.INVALID, "The header strict must be true or false.")
-    fence = None
-    if task_id := headers.get("task-id"):
-        fence = TaskRef(task_id, _counter(headers.get("task-counter", "")))
+    counter = 0
+    if b"task-counter" in headers:
+        counter = _counter(_text(headers, b"task-counter") or "0")
+    task_id = _text(headers, b"task-id")
+    fence = TaskRef(task_id, counter) if task_id else None
+    key = _text(headers, b"idempotency-key") if b"idempotency-key" in headers else None
     head = {}
-    if "traceparent" in headers:
-        names = ("traceparent", "tracestate")
-        head = {name: headers[name] for name in names if headers.get(name)}
-    return Caller(headers.get("idempotency-key"), strict, fence, head)
+    if parent := _text(headers, b"traceparent"):
+        head["traceparent"] = parent
+        if state := _text(headers, b"tracestate"):
+            head["tracestate"] = state
+    return Caller(key, strict, fence, head)
+
+
+def _text(headers: dict[bytes, bytes], name: bytes) -> str:
+    return headers.get(name, b"").strip(b" \t").decode(errors="replace")
 
 
 def task_of_path(request: Request) -> TaskRef:
-    """Read which task a link is about.
+    """Read the task that a link names.
 
     Raises:
-        ProtocolError: the counter is no number.
+        ProtocolError: the counter is not a number.
     """
     return TaskRef(request.path_params["id"], _counter(request.path_params["counter"]))
 
 
 def process_of_path(task: TaskRef) -> str:
-    """Name the process that claims by links, which has no name of its own."""
+    """Name the process that claims a task by its link, because the link does not name one."""
     return f"{task.id}/{task.counter}"
 
 
 def _counter(text: str) -> int:
     try:
-        return int(text)
+        return _int64(text)
     except ValueError as e:
-        raise ProtocolError(Code.INVALID, "The counter must be a number.") from e
+        raise ProtocolError(Code.INVALID, "the field counter must be a number") from e
 
 
-def read_search(request: Request) -> Search:
-    """Read what to search for: the query's parameters, or where its cursor goes on.
+def _int64(text: str) -> int:
+    if not _NUMBER.fullmatch(text):
+        raise ValueError(text)
+    number = int(text)
+    if not -(2**63) <= number < 2**63:
+        raise ValueError(text)
+    return number
+
+
+def read_search(request: Request, *, has_states: bool) -> Search:
+    """Read what to search for: the parameters of the query, or the cursor in it.
+
+    Args:
+        request: the request.
+        has_states: whether the query may ask for states: promises have them, schedules do not.
 
     Raises:
-        ProtocolError: one of the parameters has no meaning.
+        ProtocolError: one of the parameters is not valid.
     """
-    parameters = request.query_params
-    try:
-        if cursor := parameters.get("cursor"):
+    # Of a repeated parameter, the first one counts.
+    parameters = dict(reversed(request.query_params.multi_items()))
+    if cursor := parameters.get("cursor"):
+        try:
             return _decode_cursor(urlsafe_b64decode(cursor))
-        state = parameters.get("state")
-        return msgspec.convert(
-            {
-                "id": parameters.get("id", ""),
-                "tags": {
-                    key[len("tags[") : -1]: value
-                    for key, value in parameters.multi_items()
-                    if key.startswith("tags[") and key.endswith("]")
-                },
-                "limit": int(parameters.get("limit", "0")) or 100,
-                "states": list(PromiseState) if state is None else _STATES[state.lower()],
-            },
-            Search,
-        )
-    except KeyError as e:
-        detail = "The state must be one of pending, resolved and rejected."
-        raise ProtocolError(Code.INVALID, detail) from e
-    except (ValueError, msgspec.MsgspecError) as e:
+        except (ValueError, msgspec.MsgspecError) as e:
+            raise ProtocolError(Code.INVALID, f"The cursor is not valid: {e}") from e
+    try:
+        limit = _int64(parameters.get("limit") or "0")
+    except ValueError as e:
+        raise ProtocolError(Code.INVALID, "The field limit must be a number.") from e
+    pattern = parameters.get("id")
+    state = parameters.get("state") if has_states else None
+    if mistakes := _search_mistakes(pattern, state, limit):
+        raise ProtocolError(Code.INVALID, *mistakes)
+    tags = ((_TAG.match(key), value) for key, value in parameters.items())
+    query = {
+        "id": pattern,
+        "tags": {tag[1]: value for tag, value in tags if tag},
+        "limit": limit or 100,
+        "states": list(PromiseState) if state is None else _SEARCHED[state.lower()],
+    }
+    try:
+        return msgspec.convert(query, Search)
+    except msgspec.MsgspecError as e:
         raise ProtocolError(Code.INVALID, str(e)) from e
 
 
+def _search_mistakes(pattern: str | None, state: str | None, limit: int) -> list[str]:
+    mistakes = []
+    if pattern == "":
+        mistakes.append("The field id must be be at least length 1.")
+    if state is not None and state.lower() not in _SEARCHED:
+        mistakes.append("The field state must be one of pending, resolved, or rejected.")
+    if limit < 0:
+        mistakes.append("The field limit must be greater than or equal to 0.")
+    if limit > 100:
+        mistakes.append("The field limit must be less than or equal to 100.")
+    if pattern is None and not mistakes:
+        mistakes.append("the field id is required")
+    return mistakes
+
+
 def cursor_of(query: Search, places: list[int]) -> str | None:
-    """Say where a search goes on, which it does only where it has filled its limit."""
+    """Make the cursor with which a search continues. There is one if the limit is reached."""
     if len(places) < query.limit:
         return None
     return urlsafe_b64encode(_encode(replace(query, before=places[-1]))).decode()

@@ -13,7 +13,7 @@ from devserver.api import api_app
 from devserver.auth import BasicAuth
 from devserver.connections import Connections
 from devserver.engine import Engine
-from devserver.stream import stream_app
+from devserver.stream import Stream
 from devserver.watch import Watch
 
 if TYPE_CHECKING:
@@ -68,8 +68,8 @@ def serve(
         yield
         engine.stop()
 
-    api = api_app(engine, connections, watch, url, lifespan)
-    stream = stream_app(engine, connections, url)
+    stream = Stream(engine, connections, url)
+    api = api_app(engine, connections, watch, stream, url=url, lifespan=lifespan)
     poll_port = poll_socket.getsockname()[1]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

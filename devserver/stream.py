@@ -1,4 +1,4 @@
-"""The message port: `GET /{group}/{id}` is a stream of server-sent events."""
+"""The messages: `GET /{group}/{id}` on their own port is a stream of server-sent events."""
 
 from __future__ import annotations
 
@@ -7,16 +7,15 @@ from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
 from msgspec.json import Encoder
-from starlette.applications import Starlette
-from starlette.responses import StreamingResponse
-from starlette.routing import Route
+from starlette.requests import Request
+from starlette.responses import Response, StreamingResponse
 
 from devserver.connections import Connection
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from starlette.requests import Request
+    from starlette.types import Receive, Scope, Send
 
     from devserver.connections import Connections
     from devserver.engine import Engine
@@ -25,54 +24,75 @@ if TYPE_CHECKING:
 _encode = Encoder().encode
 
 
-def stream_app(engine: Engine, connections: Connections, url: str) -> Starlette:
-    """Make the application of the message port.
+class Stream:
+    """The application of the message port.
 
     Args:
-        engine: is told who comes and goes.
-        connections: where the open streams are kept.
-        url: where the API is, for the links in the messages.
+        engine: is told about each connection that opens or closes.
+        connections: keeps the open connections.
+        url: the URL of the API, for the links in the messages.
     """
 
-    async def events(connection: Connection, *, is_local: bool) -> AsyncIterator[bytes]:
-        connections.add(connection)
-        engine.connected(connection.id)
-        try:
-            while message := await connection.next():
-                yield b"data: " + _with_links(message, url) + b"\n\n"
-        except (asyncio.CancelledError, GeneratorExit):
-            # The other side has gone. (Where this side ends the stream, the process lives.)
-            # From this machine there is no network between that could break.
-            engine.disconnected(connection.id, has_ended=is_local)
-            raise
-        finally:
-            connections.remove(connection)
+    def __init__(self, engine: Engine, connections: Connections, url: str) -> None:
+        self._engine = engine
+        self._connections = connections
+        self._url = url
 
-    async def listen(request: Request) -> StreamingResponse:
-        connection = Connection(request.path_params["group"], request.path_params["id"])
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request on the message port."""
+        request = Request(scope)
+        if request.method == "GET":
+            response = self._open(request, scope["path"])
+        else:
+            response = Response("method not allowed\n", 405, media_type="text/plain")
+        await response(scope, receive, send)
+
+    async def on_api_port(self, request: Request) -> Response:
+        """Answer `GET /poll/{group}/{id}` on the API port: the same stream."""
+        return self._open(request, "/" + request.path_params["rest"])
+
+    def _open(self, request: Request, path: str) -> Response:
+        match path.split("/", 2):
+            case "", group, connection_id:
+                connection = Connection(group, connection_id)
+            case _:
+                return Response("invalid request\n", 400, media_type="text/plain")
         return StreamingResponse(
-            events(connection, is_local=_is_loopback(request)),
+            self._events(connection, is_local=_is_loopback(request)),
             media_type="text/event-stream",
             headers={"cache-control": "no-cache"},
         )
 
-    return Starlette(routes=[Route("/{group}/{id:path}", listen)])
+    async def _events(self, connection: Connection, *, is_local: bool) -> AsyncIterator[bytes]:
+        self._connections.add(connection)
+        self._engine.connected(connection.id)
+        try:
+            while message := await connection.next():
+                yield b"data: " + self._with_links(message) + b"\n\n"
+        except (asyncio.CancelledError, GeneratorExit):
+            # The client disconnected. If the server ends the stream, the process still runs.
+            # A connection from this machine breaks only when its process ends: it does not
+            # depend on a network.
+            self._engine.disconnected(connection.id, has_ended=is_local)
+            raise
+        finally:
+            self._connections.remove(connection)
+
+    def _with_links(self, message: Message) -> bytes:
+        content: dict[str, Any] = {"type": message.type}
+        if message.head:
+            content["head"] = message.head
+        if message.task is None:
+            content["promise"] = message.promise
+        else:
+            task = f"{message.task.id}/{message.task.counter}"
+            content["task"] = message.task
+            content["href"] = {"base": self._url} | {
+                action: f"{self._url}/tasks/{action}/{task}"
+                for action in ("claim", "complete", "heartbeat")
+            }
+        return _encode(content)
 
 
 def _is_loopback(request: Request) -> bool:
     return request.client is not None and ip_address(request.client.host).is_loopback
-
-
-def _with_links(message: Message, url: str) -> bytes:
-    content: dict[str, Any] = {"type": message.type}
-    if message.head:
-        content["head"] = message.head
-    if message.task is None:
-        content["promise"] = message.promise
-    else:
-        task = f"{message.task.id}/{message.task.counter}"
-        content["task"] = message.task
-        content["href"] = {"base": url} | {
-            action: f"{url}/tasks/{action}/{task}" for action in ("claim", "complete", "heartbeat")
-        }
-    return _encode(content)

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import base64
+import http.client
+import json
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
 from tests.listener import Listener
+
+if TYPE_CHECKING:
+    from cluster import Cluster
 
 FAR = 4_000_000_000_000
 INVOKE = {"resonate:invoke": "poll://any@nobody-listens-here"}
@@ -220,6 +225,129 @@ def test_a_completed_promise_needs_no_callback(api: httpx.Client, name: str) -> 
     response = api.post(f"/promises/subscribe/{name}", json=body)
     assert (response.status_code, response.json()["callback"]) == (200, None)
     assert response.json()["promise"]["state"] == "RESOLVED"
+
+
+def test_the_deprecated_routes_name_the_promise_in_the_body(api: httpx.Client, name: str) -> None:
+    create(api, name)
+    body = {"promiseId": name, "rootPromiseId": "root", "recv": "poll://any@g", "timeout": FAR}
+    response = api.post("/callbacks", json=body)
+    assert response.status_code == 201
+    assert response.json()["callback"]["id"] == f"__resume:root:{name}"
+    body = {"id": "me", "promiseId": name, "recv": "poll://any@g", "timeout": FAR}
+    response = api.post("/subscriptions", json=body)
+    assert response.status_code == 201
+    assert response.json()["callback"]["id"] == f"__notify:{name}:me"
+    assert error(api.post("/subscriptions", json=body | {"promiseId": ""})) == (404, 40400)
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "location"),
+    [
+        ("POST", "/promises/?a=b", 307, "/promises?a=b"),
+        ("GET", "/ping/", 301, "/ping"),
+        ("GET", "/tasks/claim/a%20b/1/", 301, "/tasks/claim/a%20b/1"),
+        ("PATCH", "/promises", 307, "/promises/"),
+        ("POST", "/promises/callback", 307, "/promises/callback/"),
+        ("GET", "/poll", 301, "/poll/"),
+    ],
+)
+def test_a_slash_too_many_or_too_few_is_redirected(
+    api: httpx.Client, method: str, path: str, status: int, location: str
+) -> None:
+    response = api.request(method, path)
+    assert (response.status_code, response.headers["location"]) == (status, location)
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("GET", "/nowhere"), ("PUT", "/promises/x"), ("GET", "/tasks/claim/"), ("POST", "/poll/g/i")],
+)
+def test_an_unknown_route_is_not_found(api: httpx.Client, method: str, path: str) -> None:
+    response = api.request(method, path)
+    assert (response.status_code, response.text) == (404, "404 page not found")
+
+
+def test_a_head_request_does_not_claim_a_task(api: httpx.Client, name: str) -> None:
+    create(api, name, tags=INVOKE)
+    assert api.head(f"/tasks/claim/__invoke:{name}/1").status_code == 404
+    assert api.get(f"/tasks/claim/__invoke:{name}/1").status_code == 201
+
+
+def test_an_answer_names_the_version_of_the_protocol(api: httpx.Client, name: str) -> None:
+    for response in (api.get(f"/promises/{name}"), api.post("/promises", json={"id": name})):
+        assert response.headers["resonate-version"] == "0.8.2"
+        assert response.headers["content-type"] == "application/json; charset=utf-8"
+
+
+def test_an_error_says_what_is_wrong_as_the_real_server_does(api: httpx.Client, name: str) -> None:
+    response = api.get(f"/promises/{name}")
+    assert response.json() == {
+        "error": {
+            "code": 40400,
+            "message": "The specified promise was not found",
+            "details": [
+                {
+                    "@type": "RequestError",
+                    "message": "Request errors are not retryable since they are caused by "
+                    "invalid client requests",
+                    "domain": "request",
+                    "metadata": {"url": "https://docs.resonatehq.io/operate/errors#40400"},
+                }
+            ],
+        }
+    }
+
+
+def test_an_error_lists_all_missing_fields(api: httpx.Client) -> None:
+    details = api.post("/tasks/claim", json={"ttl": -1, "id": None}).json()["error"]["details"]
+    assert [detail["message"] for detail in details] == [
+        "The field id is required.",
+        "The field counter is required.",
+        "The field processid is required.",
+        "The field ttl must be be at least length 0.",
+    ]
+
+
+@pytest.mark.parametrize("counter", ["0", "-1", "-9223372036854775808", "9223372036854775807"])
+def test_a_counter_out_of_range_is_a_wrong_counter(
+    api: httpx.Client, name: str, counter: str
+) -> None:
+    for action in ("claim", "complete", "drop"):
+        assert error(api.get(f"/tasks/{action}/{name}/{counter}")) == (404, 40403)
+    fence = {"task-id": name, "task-counter": counter}
+    assert error(api.post("/promises", json={"id": name}, headers=fence)) == (412, 41200)
+
+
+@pytest.mark.parametrize("counter", ["9223372036854775808", "-9223372036854775809", "x", "1_0"])
+def test_a_counter_must_be_an_integer_of_64_bits(
+    api: httpx.Client, name: str, counter: str
+) -> None:
+    for action in ("claim", "complete", "drop", "heartbeat"):
+        assert error(api.get(f"/tasks/{action}/{name}/{counter}")) == (400, 40000)
+    fence = {"task-id": name, "task-counter": counter}
+    assert error(api.post("/promises", json={"id": name}, headers=fence)) == (400, 40000)
+
+
+def test_a_header_is_trimmed_and_is_utf_8(devserver: Cluster, name: str) -> None:
+    # httpx refuses to send a space at the end of a header.
+    host, port = devserver.url.removeprefix("http://").split(":")
+    connection = http.client.HTTPConnection(host, int(port))
+    headers = {"idempotency-key": "\t sch\u00fcssel \t".encode(), "strict": b"true "}
+    body = f'{{"id": "{name}", "timeout": {FAR}}}'
+    connection.request("POST", "/promises", body, headers)
+    response = connection.getresponse()
+    assert response.status == 201
+    assert json.load(response)["idempotencyKeyForCreate"] == "sch\u00fcssel"
+    connection.close()
+
+
+def test_invalid_utf_8_is_refused(api: httpx.Client, name: str) -> None:
+    create(api, name)
+    for path, content in (
+        (f"/promises/callback/{name}", b'{"rootPromiseId": "r", "recv": "a\xff"}'),
+        (f"/promises/subscribe/{name}", b'{"id": "r", "recv": {"data": "\xff"}}'),
+    ):
+        assert error(api.post(path, content=content)) == (400, 40000)
 
 
 def test_a_timer_wakes_whoever_waits_for_it(api: httpx.Client, poll_url: str, name: str) -> None:

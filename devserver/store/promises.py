@@ -160,10 +160,11 @@ def create_callback(
     Raises:
         ProtocolError: there is no such promise, it waits for itself, or the fence is down.
     """
-    tasks.check_fence(db, caller.fence)
     root = request.root_promise_id
     if root == promise_id:
-        raise ProtocolError(Code.INVALID, "A promise cannot wait for itself.")
+        detail = "promise and root promise must be different"
+        raise ProtocolError(Code.INVALID, detail, domain="server")
+    tasks.check_fence(db, caller.fence)
     callback = Callback(f"__resume:{root}:{promise_id}", promise_id, root, request.timeout, now)
     return _create_callback(db, callback, "resume", bytes(request.recv), caller)
 

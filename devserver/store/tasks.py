@@ -231,7 +231,8 @@ def check_fence(db: sqlite3.Connection, fence: TaskRef | None) -> None:
         (fence.id, fence.counter),
     ).fetchone()
     if claimed is None:
-        raise ProtocolError(Code.TASK_PRECONDITION)
+        detail = "the specified task is not valid"
+        raise ProtocolError(Code.TASK_PRECONDITION, detail, domain="server")
 
 
 def heartbeat(db: sqlite3.Connection, process_id: str, now: int) -> int:
