@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-# The engine checks the clock at least this often (seconds), because somebody may set the clock.
+# The engine checks the clock at least this often (seconds), because the clock may be set.
 LONGEST_SLEEP = 60.0
-# How long the engine waits before it repeats a transition of its own that failed (ms).
+# After a faulty transition, which may have been the clock's own, the engine checks again (ms).
 RETRY_MS = 1_000
 
 

@@ -43,7 +43,6 @@ ONCE = {
     "uv run pytest tests/test_store_properties.py --hypothesis-profile=long": None,
     "uv run python -m tests.chaos --trials 100": ("100", "1"),
     "uv run python -m benchmarks --long --resonate BINARY": ("--long --resonate BINARY", "--help"),
-    "uv run python -m benchmarks.load --resonate BINARY": ("--resonate BINARY", "--help"),
 }
 # Commands that are run in another place.
 ELSEWHERE = {

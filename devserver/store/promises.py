@@ -1,4 +1,4 @@
-"""Promises, and who waits for them."""
+"""Promises, their callbacks and their subscriptions."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ _encode = Encoder().encode
 
 
 class Caller(NamedTuple):
-    """What a request says in its headers.
+    """The headers of a request.
 
     Args:
-        idempotency_key: a request with the same key as the first one is the same request.
-        strict: a repetition succeeds only where the state is the one that it asks for.
-        fence: the request counts only while this task is claimed with this counter.
-        head: the tracing headers of the request, for the message that it leads to.
+        idempotency_key: a request with the key of an earlier one is a repetition of it.
+        strict: a repetition succeeds only if the promise has the state that it asks for.
+        fence: the request is valid only while this task is claimed with this counter.
+        head: the tracing headers, for the message that the request leads to.
     """
 
     idempotency_key: str | None = None
@@ -63,34 +63,34 @@ class Caller(NamedTuple):
     head: Mapping[str, str] = MappingProxyType({})
 
     def repeats(self, key: str | None) -> bool:
-        """Tell whether a request that was made with this key was the same one."""
+        """Tell whether this request repeats an earlier one that had the given key."""
         return self.idempotency_key is not None and self.idempotency_key == key
 
 
 def get(db: sqlite3.Connection, promise_id: str, now: int) -> Promise:
-    """Read a promise, timed out if its time has come.
+    """Read a promise. If its timeout has passed, time it out first.
 
     Raises:
-        ProtocolError: there is none with that id.
+        ProtocolError: no promise has that id.
     """
     return _time_out_if_due(db, _find(db, promise_id), now)
 
 
 def exists(db: sqlite3.Connection, promise_id: str) -> bool:
-    """Tell whether there is a promise with that id."""
+    """Tell whether a promise has that id."""
     return find_promise(db, promise_id) is not None
 
 
 def create(
     db: sqlite3.Connection, request: CreatePromise, caller: Caller, now: int
 ) -> tuple[bool, Promise]:
-    """Create a promise, and the task that invokes its function where it has one.
+    """Create a promise, and the task that invokes its function if its tags name one.
 
     Returns:
-        Whether it is new, and the promise.
+        Whether this request created it, and the promise.
 
     Raises:
-        ProtocolError: there is another promise with that id, or the fence is down.
+        ProtocolError: another promise has that id, or the fence is not valid.
     """
     tasks.check_fence(db, caller.fence)
     created, promise, _ = _create(db, request, caller, None, now)
@@ -100,13 +100,13 @@ def create(
 def create_with_task(
     db: sqlite3.Connection, request: CreatePromiseAndTask, caller: Caller, now: int
 ) -> tuple[bool, Promise, Task | None]:
-    """Create a promise whose task the caller has claimed already.
+    """Create a promise, and claim its task for the caller.
 
     Returns:
-        Whether it is new, the promise, and the task where there is a new one.
+        Whether this request created the promise, the promise, and the task if it was created.
 
     Raises:
-        ProtocolError: there is another promise with that id.
+        ProtocolError: another promise has that id.
     """
     return _create(db, request.promise, caller, request.task, now)
 
@@ -114,14 +114,14 @@ def create_with_task(
 def complete(
     db: sqlite3.Connection, promise_id: str, request: CompletePromise, caller: Caller, now: int
 ) -> tuple[bool, Promise]:
-    """Give a pending promise its value, and turn those who wait for it into tasks.
+    """Resolve, reject or cancel a promise, and turn its callbacks into tasks.
 
     Returns:
         Whether this request completed it, and the promise.
 
     Raises:
-        ProtocolError: there is no such promise, it was completed in another way, or the
-            fence is down.
+        ProtocolError: no promise has that id, it was completed by another request, or the fence
+            is not valid.
     """
     tasks.check_fence(db, caller.fence)
     state = PromiseState(request.completed_state)
@@ -152,13 +152,15 @@ def complete(
 def create_callback(
     db: sqlite3.Connection, promise_id: str, request: CreateCallback, caller: Caller, now: int
 ) -> tuple[Callback | None, Promise]:
-    """Ask that the function of another promise be resumed when this one is complete.
+    """Register the function of another promise to be resumed when this promise is complete.
 
     Returns:
-        The callback where it is new and the promise pending, and the promise.
+        The callback, and the promise. The callback is None if it existed already, or if the
+        promise is complete.
 
     Raises:
-        ProtocolError: there is no such promise, it waits for itself, or the fence is down.
+        ProtocolError: no promise has that id, the promise would wait for itself, or the fence is
+            not valid.
     """
     root = request.root_promise_id
     if root == promise_id:
@@ -172,13 +174,14 @@ def create_callback(
 def create_subscription(
     db: sqlite3.Connection, promise_id: str, request: CreateSubscription, caller: Caller, now: int
 ) -> tuple[Callback | None, Promise]:
-    """Ask that an address be told when a promise is complete.
+    """Register an address to be notified when a promise is complete.
 
     Returns:
-        The subscription where it is new and the promise pending, and the promise.
+        The subscription, and the promise. The subscription is None if it existed already, or if
+        the promise is complete.
 
     Raises:
-        ProtocolError: there is no such promise.
+        ProtocolError: no promise has that id.
     """
     callback = Callback(
         f"__notify:{promise_id}:{request.id}", promise_id, promise_id, request.timeout, now
@@ -187,10 +190,10 @@ def create_subscription(
 
 
 def search(db: sqlite3.Connection, query: Search, now: int) -> list[tuple[int, Promise]]:
-    """Find promises, the newest first.
+    """Find promises, newest first.
 
     Returns:
-        At most as many as the query's limit, each with its place in the order of creation.
+        Up to `query.limit` promises, each with its `sort_id`.
     """
     time_out(db, now)
     rows = db.execute(
@@ -203,7 +206,7 @@ def search(db: sqlite3.Connection, query: Search, now: int) -> list[tuple[int, P
 
 
 def time_out(db: sqlite3.Connection, now: int) -> None:
-    """Time out every promise whose time has come."""
+    """Time out every pending promise whose timeout has passed."""
     due = db.execute(
         "SELECT * FROM promises WHERE state = 'PENDING' AND timeout <= ?", (now,)
     ).fetchall()
@@ -252,7 +255,7 @@ def _create(
 def _time_out_if_due(db: sqlite3.Connection, promise: Promise, now: int) -> Promise:
     if promise.state != PromiseState.PENDING or now < promise.timeout:
         return promise
-    # A timer is a promise whose time-out is its success.
+    # A timer is a promise that its timeout resolves.
     is_timer = promise.tags.get("resonate:timeout") == "true"
     state = PromiseState.RESOLVED if is_timer else PromiseState.TIMEDOUT
     settled = structs.replace(promise, state=state, completed_on=promise.timeout)
