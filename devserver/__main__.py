@@ -12,9 +12,16 @@ from contextlib import closing
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from devserver.server import serve
-from devserver.store.database import DatabaseError, open_database
+# Until `main` runs, Ctrl-C ends the process without a traceback: the imports take a while.
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+from devserver.server import serve  # noqa: E402
+from devserver.store.database import DatabaseError, LostFileError, open_database  # noqa: E402
+
+if TYPE_CHECKING:
+    from devserver.store.database import Database
 
 
 def main() -> int:
@@ -23,9 +30,10 @@ def main() -> int:
     Returns:
         The exit code.
     """
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _stop)  # until the server installs its own handlers
     args = _parse_arguments()
     path = ":memory:" if args.memory else str(Path(args.db).absolute())
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # until the server takes over
     try:
         with (
             _bind(args.host, args.port) as api,
@@ -38,8 +46,8 @@ def main() -> int:
                 f"Watch it at {_page(api)}"
             )
             auth = _auth(args, api)
-            started = partial(print, greeting, flush=True)
-            serve(db, api, poll, url=_url(api), started=started, auth=auth)
+            started = partial(_say, greeting)
+            _serve(db, api, poll, url=_url(api), started=started, auth=auth)
     except KeyboardInterrupt:
         pass
     except (DatabaseError, _UsageError) as e:
@@ -47,10 +55,44 @@ def main() -> int:
         return 1
     except sqlite3.Error as e:
         print(f"devserver: {DatabaseError.of(path, e)}", file=sys.stderr)
-        print("devserver stopped; what it has acknowledged is kept", file=sys.stderr)
+        print("devserver stopped; all acknowledged data is kept", file=sys.stderr)
         return 1
-    print("devserver stopped")
+    _say("devserver stopped")
     return 0
+
+
+def _stop(*_: object) -> None:
+    _ignore_signals()  # the next signal would interrupt the cleanup
+    raise KeyboardInterrupt
+
+
+def _ignore_signals() -> None:
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+
+
+def _serve(db: Database, *args: Any, **kwargs: Any) -> None:
+    """Run the server. If the file was deleted or replaced meanwhile, save what it held."""
+    try:
+        serve(db, *args, **kwargs)
+        db.check_files()
+    except LostFileError as e:
+        try:
+            outcome = f"Saved all acknowledged data to {db.rescue()}; start with --db and that file"
+        except sqlite3.Error as failure:
+            outcome = f"Its data is lost, because saving it failed too: {failure}"
+        raise _UsageError(f"{e}\ndevserver: {outcome}") from e
+    finally:
+        _ignore_signals()  # Python resets the handlers before the process ends
+
+
+def _say(text: str) -> None:
+    """Print a line. The server does not depend on stdout, which may be closed or full."""
+    try:
+        print(text, flush=True)
+    except OSError:
+        # Python flushes stdout again at exit: that must not fail too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _parse_arguments() -> argparse.Namespace:

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from devserver.connections import Connections
+    from devserver.store.database import Database
     from devserver.store.tasks import Delivery
 
     type Transition[T] = Callable[[sqlite3.Connection, int], T]
@@ -45,7 +46,7 @@ class Engine:
 
     def __init__(
         self,
-        db: sqlite3.Connection,
+        db: Database,
         connections: Connections,
         failed: Callable[[sqlite3.Error], None],
     ) -> None:

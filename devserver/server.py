@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 import signal
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -20,17 +21,21 @@ if TYPE_CHECKING:
     import socket
     import sqlite3
     from collections.abc import AsyncIterator, Callable, Iterator
+    from types import FrameType
 
     from starlette.applications import Starlette
     from starlette.types import Receive, Scope, Send
 
+    from devserver.store.database import Database
 
-# How many connections may wait to be accepted: the SDK opens one for each call.
+# How many connections may wait to be accepted. The SDK opens one for each call.
 BACKLOG = 2048
+# When the server stops: how long clients have to read their answers (seconds).
+GRACE = 2.0
 
 
 def serve(
-    db: sqlite3.Connection,
+    db: Database,
     api_socket: socket.socket,
     poll_socket: socket.socket,
     *,
@@ -79,6 +84,7 @@ def serve(
     config = uvicorn.Config(
         app if auth is None else BasicAuth(app, *auth),
         backlog=BACKLOG,
+        log_config=None,  # the standard one fails if stdout is closed
         log_level="error",
         access_log=False,
         proxy_headers=False,
@@ -107,19 +113,30 @@ class _Server(uvicorn.Server):
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Neither streams nor requests that never end are waited for.
+        # Do not wait for streams, or for requests that never end.
         self._connections.close()
         self._watch.close()
         for connection in self.server_state.connections:
             cycle = getattr(connection, "cycle", None)
             if cycle is not None and cycle.more_body:
                 connection.transport.abort()
+        # A client that does not read its answer would keep the server from stopping.
+        asyncio.get_running_loop().call_later(GRACE, self._abort_connections)
         await super().shutdown(sockets)
+
+    def _abort_connections(self) -> None:
+        for connection in self.server_state.connections:
+            connection.transport.abort()
+
+    @override
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        # At a second signal, uvicorn would stop in the middle of the shutdown.
+        self.should_exit = True
 
     @override
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
-        # Unlike uvicorn's own, this does not send the signal on to itself at the end.
+        # uvicorn would send the signal to this process again at the end.
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, self.handle_exit)
         yield

@@ -140,7 +140,7 @@ def test_a_second_server_on_a_file_is_one_plain_line(tmp_path: Path) -> None:
     assert server.returncode == 1
     assert err == (
         f"devserver: Cannot use the database {path}: database is locked; "
-        "another devserver has it; stop that one, or choose another file with --db\n"
+        "another devserver is using it; stop that one, or choose another file with --db\n"
     )
 
 
@@ -182,7 +182,7 @@ def test_a_full_disk_stops_the_server_and_loses_nothing(tmp_path: Path) -> None:
     assert server.returncode == 1
     failure, promise = err.splitlines()
     assert failure.startswith(f"devserver: Cannot use the database {tmp_path / 'devserver.db'}: ")
-    assert promise == "devserver stopped; what it has acknowledged is kept"
+    assert promise == "devserver stopped; all acknowledged data is kept"
 
     server = devserver(*arguments, cwd=tmp_path)
     assert server.stdout is not None

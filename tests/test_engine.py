@@ -17,9 +17,10 @@ if TYPE_CHECKING:
     import sqlite3
 
     from devserver.engine import Transition
+    from devserver.store.database import Database
 
 
-def run_together(db: sqlite3.Connection, *transitions: Transition[Any]) -> list[Any]:
+def run_together(db: Database, *transitions: Transition[Any]) -> list[Any]:
     """Give an engine some transitions at the same moment. An error is one of the outcomes."""
 
     async def run() -> list[Any]:

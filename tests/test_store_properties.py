@@ -37,7 +37,7 @@ from devserver.models import (
     Value,
 )
 from devserver.store import deadlines, promises, tasks
-from devserver.store.database import open_database, transaction
+from devserver.store.database import Database, open_database, transaction
 from devserver.store.promises import Caller
 from devserver.store.rows import find_promise
 
@@ -134,7 +134,7 @@ class Store(RuleBasedStateMachine):
         self.sent: list[TaskRef] = []
         self.awaited: dict[str, str] = {}
 
-    def open(self) -> sqlite3.Connection:
+    def open(self) -> Database:
         db = open_database(self.path)
         # The power is not going to fail here, and to wait for the disk takes long.
         db.execute("PRAGMA synchronous = OFF")

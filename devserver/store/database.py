@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
+import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
@@ -11,59 +13,128 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMA = Path(__file__).with_name("schema.sql")
-# Mark a file as one of ours ("RESO") and say which version of the schema it has.
+# The file's header says that devserver wrote the file ("RESO"), and with which schema.
 APPLICATION_ID = 0x5245534F
 SCHEMA_VERSION = 4
 
 
-# What to do about the failures that a person can do something about.
+# What the user can do about a failure.
 REMEDIES = {
-    "SQLITE_BUSY": "another devserver has it; stop that one, or choose another file with --db",
+    "SQLITE_BUSY": "another devserver is using it; stop that one, or choose another file with --db",
     "SQLITE_CANTOPEN": "choose another file with --db",
     "SQLITE_CORRUPT": "it is damaged; choose another file with --db",
-    "SQLITE_FULL": "make room on the disk and start again",
-    "SQLITE_IOERR": "look after the disk and start again",
+    "SQLITE_FULL": "free some disk space and start again",
+    "SQLITE_IOERR": "check the disk and start again",
     "SQLITE_NOTADB": "choose another file with --db",
     "SQLITE_READONLY": "make the file and its folder writable, or choose another one with --db",
 }
 
 
 class DatabaseError(Exception):
-    """The file cannot be used; the message says why, and what to do."""
+    """The file cannot be used. The message says why, and what to do."""
 
     @classmethod
     def of(cls, path: str, error: sqlite3.Error) -> Self:
-        """Make one of what SQLite says."""
+        """Explain an error of SQLite.
+
+        Args:
+            path: the file.
+            error: what SQLite raised.
+        """
         name = getattr(error, "sqlite_errorname", "")
         remedy = next((REMEDIES[known] for known in REMEDIES if name.startswith(known)), None)
         return cls(f"Cannot use the database {path}: {error}" + (f"; {remedy}" if remedy else ""))
 
 
-def open_database(path: str) -> sqlite3.Connection:
-    """Open the file, and make it where it does not exist.
+class LostFileError(sqlite3.OperationalError):
+    """The file was deleted or replaced while it was open. SQLite does not notice that."""
+
+
+class Database(sqlite3.Connection):
+    """A connection that notices if its file is deleted or replaced.
 
     Args:
-        path: the file, or `:memory:`. No other process can open it meanwhile.
+        path: the file, or `:memory:`.
+    """
+
+    def __init__(self, path: str) -> None:
+        super().__init__(path, timeout=1, autocommit=True)
+        self.row_factory = sqlite3.Row
+        self.path = path
+        self._files: dict[str, tuple[int, int]] = {}
+
+    def remember_files(self) -> None:
+        """Remember which files are open, for `check_files`."""
+        if self.path != ":memory:":
+            self._files = {name: _identity(name) for name in (self.path, f"{self.path}-wal")}
+
+    def check_files(self) -> None:
+        """Check that the open files are still the ones at the path.
+
+        Raises:
+            LostFileError: the database or its log was deleted or replaced. What was written is
+                in files without a name, which the system deletes when this process ends.
+        """
+        for name, known in self._files.items():
+            try:
+                found = _identity(name)
+            except OSError:
+                found = None
+            if found != known:
+                raise LostFileError(f"{name} was deleted or replaced while devserver was using it")
+
+    def rescue(self) -> str:
+        """Save the content of a file that was deleted or replaced.
+
+        Returns:
+            The new file, beside the path of the lost one.
+
+        Raises:
+            sqlite3.Error: the new file cannot be written.
+        """
+        # As it closes, SQLite would delete the log at the path, which may be another server's.
+        self.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        target = f"{self.path}.rescued-{time.strftime('%Y%m%d-%H%M%S')}"
+        self.execute("VACUUM INTO ?", (target,))
+        return target
+
+
+def open_database(path: str) -> Database:
+    """Open the file. Create it if it does not exist.
+
+    Args:
+        path: the file, or `:memory:`. Until the connection is closed, no other process can open
+            the file.
 
     Raises:
-        DatabaseError: the file is in use, is no database, or is not one of ours.
+        DatabaseError: the file is in use, is not a database, or belongs to another program.
     """
-    db: sqlite3.Connection | None = None
+    db: Database | None = None
     try:
-        db = sqlite3.connect(path, timeout=1, autocommit=True)
-        db.row_factory = sqlite3.Row
+        db = Database(path)
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
-        # Before anything is written, even if only the journal's mode.
+        # Check before the first write: the journal mode already changes the file.
         _check_owner(db)
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
+        # On macOS, fsync leaves the data in the disk's cache. Other systems ignore these two.
+        db.execute("PRAGMA fullfsync = ON")
+        db.execute("PRAGMA checkpoint_fullfsync = ON")
         with transaction(db):
             _create_tables(db)
-    except sqlite3.Error as e:
+        db.remember_files()
+    except (sqlite3.Error, OSError) as e:
         if db is not None:
             db.close()
-        raise DatabaseError.of(path, e) from e
+        if isinstance(e, sqlite3.Error):
+            raise DatabaseError.of(path, e) from e
+        raise DatabaseError(f"Cannot use the database {path}: {e}") from e
     return db
+
+
+def _identity(name: str) -> tuple[int, int]:
+    status = os.stat(name)  # noqa: PTH116 - runs in each commit, where pathlib costs more
+    return status.st_dev, status.st_ino
 
 
 def _check_owner(db: sqlite3.Connection) -> None:
@@ -79,14 +150,18 @@ def _check_owner(db: sqlite3.Connection) -> None:
 def _create_tables(db: sqlite3.Connection) -> None:
     db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
     db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-    # Not `executescript`, which would commit before it begins.
+    # Not `executescript`, which commits before it begins.
     for statement in SCHEMA.read_text(encoding="utf-8").split(";\n"):
         db.execute(statement)
 
 
 @contextmanager
-def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """Make what happens inside durable when it ends, or undo it when it fails."""
+def transaction(db: Database) -> Iterator[None]:
+    """Commit what the block does, or undo it if the block raises.
+
+    Raises:
+        LostFileError: the changes were committed, but to a file that was deleted or replaced.
+    """
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -95,3 +170,4 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
+    db.check_files()

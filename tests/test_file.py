@@ -1,0 +1,129 @@
+"""The database file: deleted or replaced while the server runs, backed up, and restored."""
+
+from __future__ import annotations
+
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from cluster import Cluster
+from devserver.store import promises
+from devserver.store.database import open_database
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+FAR = 4_000_000_000_000
+
+
+def database_of(cluster: Cluster) -> Path:
+    line = next(line for line in cluster.server.output if line.startswith("Data in "))
+    return Path(line.removeprefix("Data in "))
+
+
+def log_of(path: Path) -> Path:
+    return path.with_name(f"{path.name}-wal")
+
+
+def ids_in(path: Path) -> set[str]:
+    with closing(open_database(str(path))) as db:
+        return {row["id"] for row in db.execute("SELECT id FROM promises")}
+
+
+def delete(path: Path) -> None:
+    path.unlink()
+    log_of(path).unlink()
+
+
+def delete_the_log(path: Path) -> None:
+    log_of(path).unlink()
+
+
+def replace(path: Path) -> None:
+    other = path.with_name("other.db")
+    open_database(str(other)).close()
+    other.replace(path)
+
+
+def notice_by_a_request(cluster: Cluster) -> None:
+    answer = httpx.post(f"{cluster.url}/promises", json={"id": "late", "timeout": FAR})
+    assert answer.status_code == 500
+    assert "was deleted or replaced" in answer.text
+
+
+def notice_by_the_clock(_: Cluster) -> None:
+    """Do nothing: a promise times out."""
+
+
+def notice_at_the_end(cluster: Cluster) -> None:
+    cluster.server.send_signal(15)
+
+
+@pytest.mark.parametrize("harm", [delete, delete_the_log, replace])
+@pytest.mark.parametrize("notice", [notice_by_a_request, notice_by_the_clock, notice_at_the_end])
+def test_a_lost_file_stops_the_server_and_its_content_is_saved(
+    harm: Callable[[Path], None], notice: Callable[[Cluster], None]
+) -> None:
+    with Cluster() as cluster:
+        path = database_of(cluster)
+        timeout = int(time.time() * 1000) + 1_000 if notice is notice_by_the_clock else FAR
+        for promise_id, end in (("kept", FAR), ("ends", timeout)):
+            body = {"id": promise_id, "timeout": end}
+            assert httpx.post(f"{cluster.url}/promises", json=body).status_code == 201
+        harm(path)
+        notice(cluster)
+        assert cluster.server.wait() == 1
+        lost, saved = cluster.server.errors
+        assert "was deleted or replaced while devserver was using it" in lost
+        assert not any("devserver stopped" in line for line in cluster.server.output)
+        (rescued,) = path.parent.glob("devserver.db.rescued-*")
+        assert str(rescued) in saved
+        assert {"kept", "ends"} <= ids_in(rescued)
+
+
+def test_a_lost_folder_is_two_plain_lines() -> None:
+    with Cluster() as cluster:
+        path = database_of(cluster)
+        folder = path.parent
+        hidden = folder.with_name(f"{folder.name}-hidden")
+        folder.rename(hidden)
+        try:
+            cluster.server.send_signal(15)
+            assert cluster.server.wait() == 1
+        finally:
+            hidden.rename(folder)
+        assert len(cluster.server.errors) == 2
+        assert "saving it failed" in cluster.server.errors[1]
+
+
+def test_a_lost_file_leaves_the_next_server_alone() -> None:
+    """The next server opens the same path before the first one has noticed anything."""
+    with Cluster() as cluster:
+        path = database_of(cluster)
+        delete(path)
+        with closing(open_database(str(path))) as db:
+            db.execute(
+                """INSERT INTO promises (id, state, timeout, param_headers, param_data, tags,
+                                         created_on)
+                   VALUES ('new', 'PENDING', 4000000000000, '{}', x'', '{}', 0)"""
+            )
+            cluster.server.send_signal(15)
+            assert cluster.server.wait() == 1
+            assert log_of(path).exists()
+            assert promises.get(db, "new", 0).id == "new"
+        assert ids_in(path) == {"new"}
+
+
+def test_every_commit_reaches_the_disk(tmp_path: Path) -> None:
+    with closing(open_database(str(tmp_path / "x.db"))) as db:
+        for pragma, expected in (
+            ("synchronous", 2),
+            ("fullfsync", 1),
+            ("checkpoint_fullfsync", 1),
+        ):
+            (found,) = db.execute(f"PRAGMA {pragma}").fetchone()
+            assert found == expected, pragma

@@ -1,0 +1,83 @@
+"""devserver with a broken stdout, and with more signals than one."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from typing import TYPE_CHECKING
+
+import httpx
+import pytest
+
+from cluster import ROOT, Cluster, free_ports
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+FAR = 4_000_000_000_000
+
+
+def wait_for_server(url: str) -> None:
+    deadline = time.monotonic() + 60
+    while True:
+        try:
+            httpx.get(f"{url}/ping")
+        except httpx.TransportError:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        else:
+            return
+
+
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "| true", "</dev/null >&- 2>&-"])
+def test_it_serves_without_a_usable_stdout(redirection: str, tmp_path: Path) -> None:
+    port, poll_port = free_ports(2)
+    command = f'"{sys.executable}" -m devserver --port {port} --poll-port {poll_port}'
+    shell = subprocess.Popen(
+        ["/bin/sh", "-c", f"{command} {redirection}"],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT)},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+    try:
+        wait_for_server(f"http://127.0.0.1:{port}")
+        body = {"id": "p", "timeout": FAR}
+        answer = httpx.post(f"http://127.0.0.1:{port}/promises", json=body)
+        assert answer.status_code == 201
+    finally:
+        os.killpg(shell.pid, signal.SIGINT)
+        _, errors = shell.communicate()
+    assert errors == ""
+    assert [path.name for path in tmp_path.glob("*.db*")] == ["devserver.db"]
+
+
+def test_a_storm_of_signals_is_one_signal() -> None:
+    with Cluster() as cluster:
+        while cluster.server.alive:
+            cluster.server.send_signal(signal.SIGINT)
+            cluster.server.send_signal(signal.SIGTERM)
+            time.sleep(0.001)
+        assert cluster.server.wait() == 0
+        assert cluster.server.output[-1] == "devserver stopped"
+        assert cluster.server.errors == []
+
+
+def test_it_stops_although_a_client_does_not_read_its_answer() -> None:
+    with Cluster() as cluster, socket.socket() as client:
+        body = {"id": "p", "timeout": FAR, "param": {"data": "A" * 15_000_000}}
+        assert httpx.post(f"{cluster.url}/promises", json=body).status_code == 201
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        host, port = cluster.url.removeprefix("http://").split(":")
+        client.connect((host, int(port)))
+        client.sendall(b"GET /promises/p HTTP/1.1\r\nhost: x\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 200"
+        cluster.server.send_signal(signal.SIGTERM)
+        assert cluster.server.wait() == 0
+        assert cluster.server.errors == []
