@@ -162,7 +162,7 @@ def _fill_field(field: msgspec.inspect.Field, value: dict[str, Any], mistakes: l
         case IntType(), None | 0 if field.required and type(item) in (type(None), int):
             mistakes.append(required)
             return 1
-        case IntType(ge=0), int() if item < 0:
+        case IntType(ge=0), int() if -(2**63) <= item < 0:
             mistakes.append(f"The field {name.lower()} must be be at least length 0.")
             return 0
         case _:
@@ -182,7 +182,10 @@ def read_caller(request: Request) -> Caller:
         raise ProtocolError(Code.INVALID, "The header strict must be true or false.")
     counter = 0
     if b"task-counter" in headers:
-        counter = _counter(_text(headers, b"task-counter") or "0")
+        try:
+            counter = _int64(_text(headers, b"task-counter") or "0")
+        except ValueError as e:
+            raise ProtocolError(Code.INVALID, "The header task-counter must be a number.") from e
     task_id = _text(headers, b"task-id")
     fence = TaskRef(task_id, counter) if task_id else None
     key = _text(headers, b"idempotency-key") if b"idempotency-key" in headers else None
@@ -204,19 +207,16 @@ def task_of_path(request: Request) -> TaskRef:
     Raises:
         ProtocolError: the counter is not a number.
     """
-    return TaskRef(request.path_params["id"], _counter(request.path_params["counter"]))
+    try:
+        counter = _int64(request.path_params["counter"])
+    except ValueError as e:
+        raise ProtocolError(Code.INVALID, "the field counter must be a number") from e
+    return TaskRef(request.path_params["id"], counter)
 
 
 def process_of_path(task: TaskRef) -> str:
     """Name the process that claims a task by its link, because the link does not name one."""
     return f"{task.id}/{task.counter}"
-
-
-def _counter(text: str) -> int:
-    try:
-        return _int64(text)
-    except ValueError as e:
-        raise ProtocolError(Code.INVALID, "the field counter must be a number") from e
 
 
 def _int64(text: str) -> int:

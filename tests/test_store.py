@@ -261,6 +261,14 @@ def test_a_task_is_completed_by_its_claimer(db: sqlite3.Connection) -> None:
     assert refusal(error) == Code.TASK_COMPLETED
 
 
+def test_a_task_whose_promise_times_out_has_no_process(db: sqlite3.Connection) -> None:
+    create(db, "p", tags=INVOKE)
+    claim(db, "__invoke:p")
+    expire(db, LATER + 5)
+    _, task = tasks.complete(db, TaskRef("__invoke:p", 1), LATER + 5)
+    assert (task.process_id, task.completed_on) == (None, LATER)
+
+
 def test_one_task_of_a_root_is_out_at_a_time(db: sqlite3.Connection) -> None:
     create(db, "root", tags=INVOKE)
     create(db, "a")

@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from typing import TYPE_CHECKING, Any
+from typing import Any
 from uuid import uuid4
 
+import httpx
 import pytest
 
 from tests.listener import Listener
-
-if TYPE_CHECKING:
-    import httpx
 
 FAR = 4_000_000_000_000
 
@@ -158,3 +156,27 @@ def test_a_second_stream_of_the_same_name_replaces_the_first(
         assert first.next() is None
         invoke(api, group, f"poll://uni@{group}/one")
         assert second.next_task() == (f"__invoke:{group}", 1)
+
+
+def test_the_api_port_has_the_same_stream(api: httpx.Client, group: str) -> None:
+    with Listener(f"{api.base_url}/poll", group, "one") as one:
+        invoke(api, group, f"poll://uni@{group}/one")
+        assert one.next_task() == (f"__invoke:{group}", 1)
+
+
+@pytest.mark.parametrize("method", ["HEAD", "POST", "OPTIONS"])
+def test_only_a_get_request_opens_a_stream(
+    api: httpx.Client, poll_url: str, group: str, method: str
+) -> None:
+    with Listener(poll_url, group, "one") as one:
+        response = httpx.request(method, f"{poll_url}/{group}/one")
+        assert response.status_code == 405
+        invoke(api, group, f"poll://uni@{group}/one")
+        assert one.next_task() == (f"__invoke:{group}", 1)
+
+
+@pytest.mark.parametrize("path", ["/", "/group", "/group?id=one"])
+def test_a_stream_needs_a_group_and_an_id(api: httpx.Client, poll_url: str, path: str) -> None:
+    for url in (poll_url, f"{api.base_url}/poll"):
+        response = httpx.get(url + path)
+        assert (response.status_code, response.text) == (400, "invalid request\n")

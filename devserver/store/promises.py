@@ -259,6 +259,7 @@ def _time_out_if_due(db: sqlite3.Connection, promise: Promise, now: int) -> Prom
     is_timer = promise.tags.get("resonate:timeout") == "true"
     state = PromiseState.RESOLVED if is_timer else PromiseState.TIMEDOUT
     settled = structs.replace(promise, state=state, completed_on=promise.timeout)
+    tasks.time_out_all_of_root(db, promise)
     _settle(db, settled, now)
     return settled
 

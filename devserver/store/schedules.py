@@ -134,12 +134,13 @@ def _run(db: sqlite3.Connection, schedule: Schedule, now: int) -> None:
 def _next_time(cron: str, after: int) -> int:
     """Find the next time that a cron expression names, on this machine's clock, in ms."""
     if not cron.startswith("@") and len(cron.split()) not in {5, 6}:
-        raise ProtocolError(Code.INVALID, "A cron expression has five fields, or six.")
+        raise ProtocolError(Code.INVALID, "the field cron must be a valid cron expression")
     begin = datetime.fromtimestamp(after / 1000)  # noqa: DTZ006 - cron means local time
     try:
         found: datetime = croniter(cron, begin, second_at_beginning=True).get_next(datetime)
     except (ValueError, KeyError) as e:
-        raise ProtocolError(Code.INVALID, f"The cron expression is not valid: {e}") from e
+        detail = "the field cron must be a valid cron expression"
+        raise ProtocolError(Code.INVALID, detail) from e
     return int(found.timestamp()) * 1000
 
 

@@ -148,6 +148,15 @@ def complete_all_of_root(db: sqlite3.Connection, promise_id: str, now: int) -> N
     )
 
 
+def time_out_all_of_root(db: sqlite3.Connection, promise: Promise) -> None:
+    """End every open task of a promise that has timed out: no process has them any more."""
+    db.execute(
+        f"""UPDATE tasks SET state = 'TIMEDOUT', process_id = NULL, completed_on = ?
+            WHERE root_promise_id = ? AND {OPEN}""",
+        (promise.timeout, promise.id),
+    )
+
+
 def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
     """Claim a task for the length of a lease.
 

@@ -28,6 +28,13 @@ TIMES = {"timeout", "createdOn", "completedOn"}
 # Those that may be as the request gave them, and those that depend on the day.
 GIVEN_TIMES = {"timeout", "completedOn"}
 RUN_TIMES = {"lastRunTime", "nextRunTime"}
+# What a server's own libraries say about JSON, numbers, booleans and cursors that they cannot
+# read: each server says it in other words.
+READERS = re.compile(
+    r"json: |invalid character|EOF$|unexpected EOF|illegal base64|strconv\.|token is malformed"
+    r"|Expected `|Input data was truncated|JSON is malformed|Invalid base64|'utf-8' codec"
+    r"|The header [a-z-]+ must be|The field limit must be a number|The cursor is not valid"
+)
 # Milliseconds since the epoch within a text, as in the id of a schedule's promise.
 TIMESTAMP = re.compile(r"(?<!\d)1[5-9]\d{11}(?!\d)")
 
@@ -39,11 +46,13 @@ def play(steps: list[Step], cluster: Cluster) -> list[Any]:
         steps: each with one key. `send` is method, path, headers and body: in paths and bodies,
             `@+n` stands for n ms after the begin, and `<cursor>` for the last cursor. `listen`,
             `receive`, `silence` and `close` name a stream as `group/id`. `wait` and
-            `settle` are in seconds.
+            `settle` are in seconds. A stream whose name begins with `/poll/` is opened on the
+            port of the API.
         cluster: the server.
 
     Returns:
-        An answer for each step: status and body, a message, or None.
+        An answer for each step: status and body, a message, or None. Of a redirection, the body
+        is the location; of an error, it is what `_describe` returns.
     """
     with ExitStack() as stack:
         player = _Player(stack, cluster)
@@ -88,11 +97,14 @@ class _Player:
         # Sent as it stands, with only what cannot stand in a request line quoted.
         raw_path = quote(path, safe="/?=&%*[]'.:~!$()+,;@").encode()
         url = httpx.URL(self._cluster.url).copy_with(raw_path=raw_path)
+        head = [(name.encode(), value.encode()) for name, value in headers.items()]
         if isinstance(body, str):
-            response = self._client.request(method, url, headers=headers, content=body.encode())
+            response = self._client.request(method, url, headers=head, content=body.encode())
         else:
             content = None if body is None else self._with_times(body)
-            response = self._client.request(method, url, headers=headers, json=content)
+            response = self._client.request(method, url, headers=head, json=content)
+        if response.has_redirect_location:
+            return [response.status_code, response.headers["location"]]
         try:
             answer = response.json()
         except ValueError:
@@ -100,11 +112,29 @@ class _Player:
         if isinstance(answer, dict):
             self._cursor = answer.get("cursor") or self._cursor
             if "error" in answer:
-                answer = {"code": answer["error"]["code"]}
+                answer = self._describe(answer["error"])
         return [response.status_code, self._comparable(answer)]
 
+    @staticmethod
+    def _describe(error: dict[str, Any]) -> list[str]:
+        """Write an error as lines: its code and message, then each of its details."""
+        lines = [f"{error['code']} {error['message']}"]
+        for detail in error["details"]:
+            message = detail["message"]
+            if READERS.match(message):
+                message = "<reader>"
+            # For one of its routes, the real server leaves out the first letter.
+            message = re.sub("^he field", "the field", message)
+            url = detail["metadata"]["url"]
+            lines.append(f"{detail['@type']} {detail['domain']} {url} {message}")
+        return lines
+
     def _listen(self, name: str) -> None:
-        listener = Listener(self._cluster.poll_url, *name.split("/", 1))
+        if name.startswith("/poll/"):
+            url, group_and_id = f"{self._cluster.url}/poll", name.removeprefix("/poll/")
+        else:
+            url, group_and_id = self._cluster.poll_url, name
+        listener = Listener(url, *group_and_id.split("/", 1))
         self._stack.callback(listener.close)
         messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
 

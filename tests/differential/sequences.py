@@ -20,6 +20,7 @@ BEGINNINGS: dict[str, tuple[dict[str, Any], str | None]] = {
     "timer": ({"timeout": "@-1000", "tags": {"resonate:timeout": "true"}}, None),
 }
 COMPLETIONS = ("RESOLVED", "REJECTED", "REJECTED_CANCELED")
+ACTIONS = ("claim", "complete", "drop", "heartbeat")
 SETTLE: Step = {"settle": 0.03}
 
 
@@ -129,8 +130,7 @@ def task_life() -> list[Step]:
         for wrong in (counter - 1, counter + 1, -1):
             steps += [claim(name, wrong), task("complete", name, wrong), task("drop", name, wrong)]
         link = f"{name}/{counter + 1}"
-        actions = ("claim", "complete", "drop", "heartbeat")
-        return steps + [send("GET", f"/tasks/{action}/{link}") for action in actions]
+        return steps + [send("GET", f"/tasks/{action}/{link}") for action in ACTIONS]
 
     steps: list[Step] = [create("root", **invoked("poll://any@nobody"))]
     name = "__invoke:root"
@@ -386,6 +386,58 @@ def malformed() -> list[Step]:
     return steps
 
 
+def headers() -> list[Step]:
+    """Send headers with odd values."""
+    steps: list[Step] = []
+    fences = ["0", "-1", "+1", "007", "", "x", "1.5", "1_0", "\u0663"]
+    fences += [str(2**63 - 1), str(2**63), str(-(2**63) - 1)]
+    for i, counter in enumerate(fences):
+        body = {"id": f"fenced-{i}", "timeout": FAR}
+        named = {"task-counter": counter}
+        steps.append({"send": ["POST", "/promises", {"task-id": "absent", **named}, body]})
+        steps.append({"send": ["POST", "/promises", named, body]})
+        if counter:
+            steps += [send("GET", f"/tasks/{action}/absent/{counter}") for action in ACTIONS]
+    steps.append({"send": ["POST", "/promises", {"task-id": ""}, {"id": "free", "timeout": FAR}]})
+    for i, key in enumerate(("schl\u00fcssel", "", "a\tb", "\u2192")):
+        body = {"id": f"key-{i}", "timeout": FAR}
+        steps += [{"send": ["POST", "/promises", {"idempotency-key": key}, body]}] * 2
+    return steps
+
+
+def routes() -> list[Step]:
+    """Ask for every route in every way, and use those that only some SDKs use."""
+    steps: list[Step] = []
+    paths = ["/promises", "/promises/task", "/promises/callback", "/promises/callback/p"]
+    paths += ["/promises/subscribe", "/promises/subscribe/p", "/promises/p", "/callbacks"]
+    paths += ["/subscriptions", "/schedules", "/schedules/s", "/ping", "/poll"]
+    paths += [f"/tasks/{action}" for action in ACTIONS]
+    paths += [f"/tasks/{action}/t/1" for action in ACTIONS]
+    for path in paths:
+        for method in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"):
+            steps += [send(method, path, ""), send(method, f"{path}/", "")]
+    steps += [
+        send("GET", path) for path in ("/tasks/claim/t", "/tasks/claim/t/u/1", "//promises/p")
+    ]
+    steps += [send(method, "/poll/group") for method in ("GET", "HEAD", "POST")]
+    steps += [send("POST", "/promises/?a=b%20c", "{}"), send("GET", "/tasks/claim/a%20b/1/")]
+    # The routes of SDKs before 0.6.4, and the stream of the TypeScript SDKs from 0.8 on.
+    steps += [{"listen": "/poll/old/one"}, create("old-root"), create("old-leaf")]
+    body: dict[str, Any] = {"promiseId": "old-leaf", "recv": "poll://any@old", "timeout": FAR}
+    for fields in ({"rootPromiseId": "old-root"}, {"rootPromiseId": "old-leaf"}, {}):
+        steps += [send("POST", "/callbacks", body | fields)] * 2
+    for fields in ({"id": "told"}, {"id": "told", "promiseId": ""}, {}):
+        steps += [send("POST", "/subscriptions", body | fields)] * 2
+    steps += [
+        complete("old-leaf", "RESOLVED", value={"data": "AQI="}),
+        {"receive": "/poll/old/one"},
+    ]
+    steps += [claim("__resume:old-root:old-leaf", 1), {"receive": "/poll/old/one"}]
+    steps += [send("POST", "/callbacks", body | {"rootPromiseId": "old-root"})]
+    steps += [create("by-poll", **invoked("poll://uni@old/one")), {"receive": "/poll/old/one"}]
+    return steps
+
+
 def walk(seed: int) -> list[Step]:
     """Do 150 things at random with a few promises."""
     choose = random.Random(seed).choice
@@ -432,5 +484,5 @@ def walk(seed: int) -> list[Step]:
 def all_sequences() -> dict[str, list[Step]]:
     """Make every sequence, by name."""
     kinds = (creations, completions, with_task, task_life, leases, routing, search, schedules)
-    named = {kind.__name__: kind() for kind in (*kinds, malformed)}
+    named = {kind.__name__: kind() for kind in (*kinds, malformed, headers, routes)}
     return named | {f"walk_{seed}": walk(seed) for seed in range(12)}
