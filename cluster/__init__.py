@@ -2,6 +2,8 @@
 
 - `processes`: one program, its output, and its end.
 - `reaper`: kills these programs if the one that started them ends without stopping them.
+- `forked`: starts Python programs in a fraction of the time.
+- `proxy`: a proxy between them and the server that knows each step of the protocol.
 - `cluster`: a server with its data, and the workers and clients on it.
 """
 

@@ -32,6 +32,7 @@ class Cluster:
         resonate: the binary of a real legacy Resonate server; None runs the devserver.
         listener: called with each line of each process; see `Process`.
         options: more arguments for the devserver.
+        fork: whether to fork the Python programs; see `Process`.
     """
 
     def __init__(
@@ -39,10 +40,13 @@ class Cluster:
         resonate: str | None = None,
         listener: Listener = lambda _process, _line: None,
         options: Sequence[str] = (),
+        *,
+        fork: bool = False,
     ) -> None:
         self._resonate = resonate
         self._listener = listener
         self._options = options
+        self._fork = fork
         self._changed = threading.Condition()
         self._cleanup = ExitStack()
         self.workers: list[Process] = []
@@ -86,6 +90,11 @@ class Cluster:
             "RESONATE_PORT_MESSAGE_SOURCE": str(self.poll_port),
             "PYTHONPATH": str(ROOT),
         }
+
+    def env_of(self, name: str) -> dict[str, str]:
+        """Return the environment of a process; a subclass may give each one its own ports."""
+        del name
+        return self.env
 
     def start_server(self) -> None:
         """Start the server, for the first time or again, and wait until it takes requests.
@@ -168,7 +177,7 @@ class Cluster:
         return self.launch("client", [sys.executable, script, str(n)])
 
     def launch(self, name: str, command: Sequence[str]) -> Process:
-        """Start a program in `env` without waiting for it.
+        """Start a program in its `env_of` without waiting for it.
 
         Args:
             name: how messages call it.
@@ -177,10 +186,11 @@ class Cluster:
         process = Process(
             name,
             command,
-            env=self.env,
+            env=self.env_of(name),
             cwd=self._data,
             listener=self._listener,
             changed=self._changed,
+            fork=self._fork and command[0] == sys.executable,
         )
         self._cleanup.callback(process.kill)
         return process

@@ -14,13 +14,22 @@ from rich.console import Console
 
 from cluster import Cluster, ProcessError
 from demo.board import Board
+from demo.crash_table import CrashLines, CrashTable
+from demo.crashes import Recursion
 from demo.director import Director
+from demo.everywhere import Everywhere, Summary
 from demo.keys import has_keys, pressed_keys
 from demo.lines import Lines
 from demo.run import Run
 
 if TYPE_CHECKING:
     from demo.director import View
+
+# How many runs of --crash-everywhere are under way at the same time.
+SIDE_BY_SIDE = 4
+SIDE_BY_SIDE_OF_RESONATE = 12
+# A search, by which the promises are compared, finds 100 of them at most.
+LARGEST_EVERYWHERE = 50
 
 
 def main() -> int:
@@ -34,7 +43,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):  # they end it as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     try:
-        return _run(args)
+        return _crash_everywhere(args) if args.crash_everywhere else _run(args)
     except KeyboardInterrupt:
         print("demo: stopped; no process and no file is left", file=sys.stderr)
         return 130
@@ -89,7 +98,15 @@ def _parse_arguments() -> argparse.Namespace:
         metavar="BINARY",
         help="a real legacy Resonate server to use instead of the devserver",
     )
+    parser.add_argument(
+        "--crash-everywhere",
+        action="store_true",
+        help="run the recursion once for each step of the protocol and each kind of crash, kill "
+        "processes at exactly that step, and check every result",
+    )
     args = parser.parse_args()
+    if args.crash_everywhere and args.n > LARGEST_EVERYWHERE:
+        parser.error(f"--crash-everywhere: N must be from 0 to {LARGEST_EVERYWHERE}")
     if args.kill == "worker" and args.workers == 1 and not args.restart:
         parser.error("a killed worker needs another one: add --restart, or more --workers")
     return args
@@ -172,6 +189,27 @@ def _run(args: argparse.Namespace) -> int:
     console.print(f"The result equals Python's math.factorial({args.n}):")
     console.print(expected, soft_wrap=True)
     return 0
+
+
+def _crash_everywhere(args: argparse.Namespace) -> int:
+    console = Console(highlight=False)
+    # With a real server, most of the time is spent on waiting for leases to expire.
+    side_by_side = SIDE_BY_SIDE if args.resonate is None else SIDE_BY_SIDE_OF_RESONATE
+    recursion = Recursion.factorial(args.n)
+    everywhere = Everywhere(recursion, args.resonate, args.workers, side_by_side)
+    has_table = not args.plain and sys.stdout.isatty() and console.is_interactive
+    with console.status("Recording a run without a crash") if has_table else nullcontext():
+        points = everywhere.record()
+    summary = Summary()
+    with CrashTable(points, console) if has_table else nullcontext(CrashLines(console)) as view:
+        for verdict in everywhere.crash([(point,) for point in points]):
+            summary.add(verdict)
+            view.update(verdict)
+    if has_table:
+        for verdict in [*summary.wrong, *summary.missing]:
+            console.print(str(verdict), soft_wrap=True)
+    console.print(str(summary), soft_wrap=True)
+    return 1 if summary.wrong else 0
 
 
 def _recovery(run: Run, kill: str | None) -> list[str]:

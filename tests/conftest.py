@@ -33,6 +33,19 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=5,
         help="how often the crash test kills the server",
     )
+    parser.addoption(
+        "--crash-points",
+        choices=["some", "all"],
+        default="some",
+        help="at which steps the crash point tests kill: at some, or at all, which takes hours",
+    )
+    parser.addoption(
+        "--crash-seed",
+        metavar="N",
+        type=int,
+        default=0,
+        help="which steps are chosen if --crash-points is `some`",
+    )
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

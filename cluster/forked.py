@@ -1,0 +1,111 @@
+"""Python programs that start at once, forked from an interpreter with their libraries loaded.
+
+Most of the time that a worker, a client or a devserver needs to start goes into imports. Where
+hundreds of them are started, they are forked from one process that has imported everything and
+has run nothing. Each one is a process of its own from then on, and runs its script from the top.
+"""
+
+from __future__ import annotations
+
+import io
+import multiprocessing
+import os
+import runpy
+import signal
+import sys
+import threading
+from contextlib import suppress
+from multiprocessing.connection import Connection, wait
+from pathlib import Path
+from typing import IO, TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_context = multiprocessing.get_context("forkserver")
+_context.set_forkserver_preload(["plumbing", "devserver.__main__"])
+# Starting a process makes multiprocessing look for others that have ended. It must not do so while
+# another thread does, or the exit code is read twice and lost.
+_lock = threading.Lock()
+
+
+class Forked:
+    """Stands in for `subprocess.Popen` of a Python program, as far as `Process` uses it.
+
+    Args:
+        command: the interpreter, and a script or `-m` and a module, and arguments.
+        env: its environment.
+        cwd: the folder that it runs in.
+    """
+
+    def __init__(
+        self,
+        command: Sequence[str | Path],
+        env: Mapping[str, str] | None,
+        cwd: Path | None,
+    ) -> None:
+        out, child_out = _context.Pipe(duplex=False)
+        err, child_err = _context.Pipe(duplex=False)
+        program = [str(part) for part in command[1:]]
+        arguments = (program, dict(env or os.environ), cwd or Path.cwd(), child_out, child_err)
+        self._process = _context.Process(target=_become, args=arguments, daemon=True)
+        with _lock:
+            self._process.start()
+        for end in (child_out, child_err):
+            end.close()
+        os.read(out.fileno(), 1)  # it has its own process group now
+        self.stdout = _reader(out)
+        self.stderr = _reader(err)
+        assert self._process.pid is not None
+        self.pid = self._process.pid
+
+    def wait(self) -> int:
+        """Wait until it has ended; see `subprocess.Popen`."""
+        wait([self._process.sentinel])
+        with _lock:
+            self._process.join()
+        assert self._process.exitcode is not None
+        return self._process.exitcode
+
+    def send_signal(self, number: int) -> None:
+        """Send it a signal, if it still runs."""
+        with suppress(ProcessLookupError):
+            os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Send it SIGTERM."""
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        """Send it SIGKILL."""
+        self.send_signal(signal.SIGKILL)
+
+
+def _reader(end: Connection) -> IO[str]:
+    with end:
+        return open(os.dup(end.fileno()), encoding="utf-8", errors="replace")  # noqa: PTH123
+
+
+def _become(
+    command: list[str], env: dict[str, str], cwd: Path, out: Connection, err: Connection
+) -> None:
+    """Turn the forked process into the program."""
+    os.setpgid(0, 0)
+    os.write(out.fileno(), b"\n")
+    with open(os.devnull, "rb") as nothing:  # noqa: PTH123
+        os.dup2(nothing.fileno(), 0)
+    os.dup2(out.fileno(), 1)
+    os.dup2(err.fileno(), 2)
+    for end in (out, err):
+        end.close()
+    os.environ.clear()
+    os.environ.update(env)
+    os.chdir(cwd)
+    sys.stdout = io.TextIOWrapper(io.FileIO(1, "w", closefd=False), write_through=True)
+    sys.stderr = io.TextIOWrapper(io.FileIO(2, "w", closefd=False), write_through=True)
+    if command[0] == "-m":
+        sys.argv = command[1:]
+        runpy.run_module(command[1], run_name="__main__", alter_sys=True)
+    else:
+        sys.argv = command
+        runpy.run_path(command[0], run_name="__main__")

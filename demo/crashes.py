@@ -1,0 +1,337 @@
+"""A run of a recursion in which processes are killed at exactly chosen steps, and its verdict."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import signal
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Self, override
+from urllib.request import urlopen
+
+from cluster import PATIENCE, ROOT, Cluster, Process, ProcessError
+from cluster.proxy import Proxy
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from cluster.proxy import Moment, Passage
+
+    type Victim = Literal["worker", "server", "both", "client"]
+
+WORKERS = 3
+VICTIMS: tuple[Victim, ...] = ("worker", "server", "both", "client")
+# What a worker of the tutorial prints when it starts to run a call.
+CALL = re.compile(r"\w+\(\d+\)")
+
+
+@dataclass(frozen=True)
+class Recursion:
+    """What is run.
+
+    Args:
+        worker: the command of a worker.
+        client: the command of the client.
+        result: the line that the client has to print.
+    """
+
+    worker: tuple[str, ...]
+    client: tuple[str, ...]
+    result: str
+
+    @classmethod
+    def factorial(cls, n: int) -> Self:
+        """Describe the tutorial's recursion."""
+        worker, client = (str(ROOT / f"factorial_{part}.py") for part in ("worker", "client"))
+        return cls(
+            (sys.executable, worker),
+            (sys.executable, client, str(n)),
+            f"Result: {math.factorial(n)}",
+        )
+
+
+@dataclass(frozen=True)
+class Point:
+    """A crash point: which process is killed at which step.
+
+    Args:
+        step: the step in the words of the README's sequence diagram, like `resolve factorial-2`.
+        moment: `before` the server has seen the request, or `after` it has carried it out and
+            before the process that sent it has seen the answer. A message is lost with a
+            process that is killed `before` it arrives.
+        victim: `worker` is the process that sends the request or receives the message: a
+            worker, or the client where the step is the client's. `both` is that process and
+            the server.
+        occurrence: which one, if the step occurs more than once: 1 for the first one since the
+            start of the run or since the crash before.
+    """
+
+    step: str
+    moment: Moment
+    victim: Victim
+    occurrence: int = 1
+
+    def __str__(self) -> str:
+        number = f" #{self.occurrence}" if self.occurrence > 1 else ""
+        return f"{self.step}{number}, {self.victim} killed {self.moment}"
+
+
+@dataclass
+class Outcome:
+    """What came of a run.
+
+    Args:
+        passages: all steps, each with its time in seconds.
+        crashes: the time of each crash, in the same seconds.
+        answered: when the client printed the result.
+        again: how many times each call was run beyond the first time.
+        promises: the server's promises at the end.
+        faults: what was not as it must be; empty if all is well.
+    """
+
+    passages: list[tuple[float, Passage]] = field(default_factory=list)
+    crashes: list[float] = field(default_factory=list)
+    answered: float = 0
+    again: Counter[str] = field(default_factory=Counter)
+    promises: dict[str, Any] = field(default_factory=dict)
+    faults: list[str] = field(default_factory=list)
+
+
+class CrashCluster(Cluster):
+    """A server and workers with a proxy between them, which kills at given points.
+
+    It is a context manager like `Cluster`: entered, the server and the workers run, and the
+    client is not started yet.
+
+    Args:
+        recursion: what to run.
+        points: where to kill, one after the other; the next point counts only after the last.
+        resonate: the binary of a real legacy Resonate server; None takes the devserver.
+        workers: how many workers to start.
+        pace: how long the proxy holds each step (seconds).
+    """
+
+    def __init__(
+        self,
+        recursion: Recursion,
+        points: Sequence[Point] = (),
+        resonate: str | None = None,
+        workers: int = WORKERS,
+        pace: float = 0,
+    ) -> None:
+        super().__init__(resonate, self._heard, fork=True)
+        self._recursion = recursion
+        self._points = list(points)
+        self._count = workers
+        self._pace = pace
+        self._seen: Counter[tuple[str, Moment]] = Counter()
+        self._open_tasks: set[tuple[str, str]] = set()
+        self._killed: list[Process] = []
+        self._named: dict[str, Process] = {}
+        self._is_aborted = False
+        self.outcome = Outcome()
+
+    @override
+    def __enter__(self) -> Self:
+        super().__enter__()
+        try:
+            proxy = Proxy((self.port, self.poll_port), self._pass, self._pace)
+            self._proxy = self._cleanup.enter_context(proxy)
+            self._start_workers(self._count)
+        except BaseException:
+            self._cleanup.close()
+            raise
+        return self
+
+    @override
+    def env_of(self, name: str) -> dict[str, str]:
+        if name == "server":
+            return self.env
+        api, poll = self._proxy.ports_for(name)
+        ports = {"RESONATE_PORT_STORE": str(api), "RESONATE_PORT_MESSAGE_SOURCE": str(poll)}
+        return self.env | ports
+
+    @override
+    def launch(self, name: str, command: Sequence[str]) -> Process:
+        process = self._named[name] = super().launch(name, command)
+        return process
+
+    def run(self) -> Outcome:
+        """Run the recursion, start again what is killed, and check everything at the end."""
+        self.launch("client", list(self._recursion.client))
+        try:
+            while not self._is_over():
+                self._wait_for_news()
+                self._restart()
+            self._judge()
+        except ProcessError as e:
+            self.outcome.faults.append(str(e))
+        return self.outcome
+
+    def abort(self) -> None:
+        """End the run soon; from any thread."""
+        with self._changed:
+            self._is_aborted = True
+            self._changed.notify_all()
+
+    @property
+    def has_crashed(self) -> bool:
+        """Whether all the points occurred."""
+        return not self._points
+
+    def _start_workers(self, count: int) -> None:
+        workers = [
+            self.launch(f"worker {len(self.workers) + number + 1}", list(self._recursion.worker))
+            for number in range(count)
+        ]
+        self.workers += workers
+        for worker in workers:
+            worker.wait_for("is running")
+
+    def _heard(self, process: Process, line: str | None) -> None:
+        if process.name == "client" and line == self._recursion.result:
+            self.outcome.answered = time.monotonic()
+
+    # At each step, on the proxy's thread
+
+    def _pass(self, passage: Passage) -> bool:
+        """Kill at the next point, if this is it.
+
+        Returns:
+            Whether the proxy is to forward the request, the answer or the message.
+        """
+        self.outcome.passages.append((time.monotonic(), passage))
+        self._seen[passage.step, passage.moment] += 1
+        forward = True
+        if self._points and self._is_at(self._points[0], passage):
+            forward = self._crash(passage)
+        if forward:
+            self._note_task(passage)
+        with self._changed:
+            self._changed.notify_all()
+        return forward
+
+    def _is_at(self, point: Point, passage: Passage) -> bool:
+        if point.victim == "client" and not self._named["client"].alive:
+            return False
+        seen = self._seen[passage.step, passage.moment]
+        return (point.step, point.moment, point.occurrence) == (passage.step, passage.moment, seen)
+
+    def _crash(self, passage: Passage) -> bool:
+        point = self._points.pop(0)
+        names = {
+            "worker": [passage.party],
+            "server": ["server"],
+            "both": ["server", passage.party],
+            "client": ["client"],
+        }[point.victim]
+        victims = [self._named[name] for name in names]
+        self._killed += victims
+        for victim in victims:
+            victim.send_signal(signal.SIGKILL)
+        for victim in victims:
+            victim.wait()
+            self._open_tasks = {task for task in self._open_tasks if task[0] != victim.name}
+        self.outcome.crashes.append(time.monotonic())
+        self._seen.clear()
+        return point.victim == "client"
+
+    def _note_task(self, passage: Passage) -> None:
+        task = (passage.party, passage.task)
+        if passage.moment == "after" and passage.step.startswith("claim"):
+            if passage.status < 300:
+                self._open_tasks.add(task)
+        elif passage.moment == "after":
+            self._open_tasks.discard(task)
+
+    # Meanwhile, on the caller's thread
+
+    def _wait_for_news(self) -> None:
+        with self._changed:
+            if not self._changed.wait_for(self._has_news, PATIENCE):
+                raise ProcessError(f"no result within {PATIENCE:.0f} s")
+        if self._is_aborted:
+            raise ProcessError("stopped")
+
+    def _has_news(self) -> bool:
+        return (
+            self._is_aborted
+            or self._is_over()
+            or any(process in self._killed for process in self._needed())
+        )
+
+    def _is_over(self) -> bool:
+        """Whether the client has ended by itself and no worker has a task to complete."""
+        client = self._named["client"]
+        is_answered = not client.alive and client not in self._killed
+        has_failed = is_answered and not self.outcome.answered
+        return has_failed or (
+            is_answered and not self._open_tasks and self._named["server"] not in self._killed
+        )
+
+    def _needed(self) -> Iterator[Process]:
+        yield self._named["server"]
+        yield self._named["client"]
+        if all(worker in self._killed for worker in self.workers):
+            yield self.workers[-1]
+
+    def _restart(self) -> None:
+        for process in self._needed():
+            if process not in self._killed:
+                continue
+            if process.name == "server":
+                self.start_server()
+            elif process.name == "client":
+                self.launch("client", list(self._recursion.client))
+            else:
+                self._start_workers(1)
+
+    def _judge(self) -> None:
+        outcome, client = self.outcome, self._named["client"]
+        if client.wait() != 0 or client.output != [self._recursion.result]:
+            said = " ".join(client.output + client.errors)
+            outcome.faults.append(f"the client ended with {client.wait()}, saying: {said[-200:]}")
+        outcome.promises = self._promises()
+        calls = Counter(
+            line for worker in self.workers for line in worker.output if CALL.fullmatch(line)
+        )
+        outcome.again = calls - Counter(set(calls))
+        for process in [self.server, *self.workers]:
+            if process not in self._killed:
+                self._check_survivor(process)
+
+    def _promises(self) -> dict[str, Any]:
+        """Read all promises from the server, without what depends on the time of day."""
+        with urlopen(f"{self.url}/promises?id=*&limit=100") as answer:  # noqa: S310 - the server's
+            promises = json.load(answer)["promises"]
+        parts = ("state", "param", "value")
+        return {promise["id"]: {part: promise[part] for part in parts} for promise in promises}
+
+    def _check_survivor(self, process: Process) -> None:
+        if process.alive:
+            process.send_signal(signal.SIGTERM)
+        if process.wait() != 0:
+            said = " ".join(process.errors)
+            self.outcome.faults.append(
+                f"{process.name} ended with {process.wait()}, saying: {said[-200:]}"
+            )
+
+
+def points_of(outcome: Outcome) -> list[Point]:
+    """List the crash points of a run, in the order of its steps, from its last crash on."""
+    begin = outcome.crashes[-1] if outcome.crashes else 0
+    seen: Counter[tuple[str, Moment]] = Counter()
+    points = []
+    for when, passage in outcome.passages:
+        if when < begin:
+            continue
+        seen[passage.step, passage.moment] += 1
+        for victim in VICTIMS:
+            if victim != "client" or (passage.moment == "before" and passage.party != "client"):
+                occurrence = seen[passage.step, passage.moment]
+                points.append(Point(passage.step, passage.moment, victim, occurrence))
+    return points

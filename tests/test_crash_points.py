@@ -1,0 +1,126 @@
+"""Crashes at exactly chosen steps: the answer is always right, and no promise changes."""
+
+from __future__ import annotations
+
+import sys
+from random import Random
+from typing import TYPE_CHECKING
+
+import pytest
+
+from cluster import ROOT
+from demo.crashes import CrashCluster, Recursion, points_of
+from demo.everywhere import Everywhere
+from tests.pages import blocks
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from pathlib import Path
+
+    from demo.crashes import Point
+    from demo.everywhere import Verdict
+
+SIDE_BY_SIDE = 3
+# With a real server, most of the time is spent on waiting for leases to expire.
+SIDE_BY_SIDE_OF_RESONATE = 12
+# How many points are tried if --crash-points does not ask for all of them.
+SOME = 6
+# The requests and messages of n = 2 at the client, and at the workers that run the two calls.
+STEPS = [
+    ["create factorial-2", "subscribe factorial-2", "notify factorial-2"],
+    [
+        "invoke factorial-2",
+        "claim factorial-2",
+        "create factorial-1",
+        "callback factorial-1",
+        "complete task factorial-2",
+        "resume factorial-2",
+        "claim factorial-2",
+        "resolve factorial-2",
+        "complete task factorial-2",
+    ],
+    [
+        "invoke factorial-1",
+        "claim factorial-1",
+        "resolve factorial-1",
+        "complete task factorial-1",
+    ],
+]
+
+
+def crashes_of(recursion: Recursion, server: str | None) -> Everywhere:
+    side_by_side = SIDE_BY_SIDE if server is None else SIDE_BY_SIDE_OF_RESONATE
+    return Everywhere(recursion, server, side_by_side=side_by_side)
+
+
+def some(points: Iterable[Point], seed: int) -> list[Point]:
+    """Choose some points, whatever order the steps had."""
+    return Random(seed).sample(sorted(points, key=str), SOME)
+
+
+def assert_right(verdicts: Iterable[Verdict]) -> list[Verdict]:
+    found = list(verdicts)
+    assert not [str(verdict) for verdict in found if not verdict.is_right]
+    return found
+
+
+def fibonacci(folder: Path, n: int) -> Recursion:
+    """Save the programs of the page with a smaller n."""
+    for block in blocks(ROOT / "docs" / "things-to-try.md", "python"):
+        text = block.text.replace("fibonacci-30", f"fibonacci-{n}").replace("n=30", f"n={n}")
+        (folder / block.above.strip("`:")).write_text(text + "\n")
+    worker, client = (str(folder / f"fibonacci_{part}.py") for part in ("worker", "client"))
+    return Recursion((sys.executable, worker), (sys.executable, client), "Result: 3")
+
+
+def test_the_proxy_names_each_step_in_the_diagrams_words(server: str | None) -> None:
+    with CrashCluster(Recursion.factorial(2), (), server, pace=0.05) as cluster:
+        outcome = cluster.run()
+    assert outcome.faults == []
+    steps: dict[str, list[str]] = {}
+    for _, passage in outcome.passages:
+        if passage.moment == "before":
+            steps.setdefault(passage.party, []).append(passage.step)
+    assert list(steps.values()) == STEPS
+
+
+@pytest.mark.timeout(0)  # --crash-points says how long it takes
+def test_a_crash_at_each_of_some_points(server: str | None, pytestconfig: pytest.Config) -> None:
+    everywhere = crashes_of(Recursion.factorial(3), server)
+    points = everywhere.record()
+    assert len(points) == 154
+    if pytestconfig.getoption("--crash-points") == "some":
+        points = some(points, pytestconfig.getoption("--crash-seed"))
+    verdicts = assert_right(everywhere.crash([(point,) for point in points]))
+    assert [str(verdict) for verdict in verdicts if not verdict.has_occurred] == []
+
+
+@pytest.mark.timeout(0)
+def test_a_second_crash_during_the_recovery_from_some_first_ones(
+    server: str | None, pytestconfig: pytest.Config
+) -> None:
+    everywhere = crashes_of(Recursion.factorial(2), server)
+    points = everywhere.record()
+    seed = pytestconfig.getoption("--crash-seed")
+    is_some = pytestconfig.getoption("--crash-points") == "some"
+    firsts = some(points, seed) if is_some else points
+    pairs = []
+    for first in assert_right(everywhere.crash([(point,) for point in firsts])):
+        seconds = points_of(first.outcome)
+        if is_some:
+            seconds = Random(seed).sample(seconds, min(len(seconds), 1))
+        pairs += [(*first.points, second) for second in seconds]
+    verdicts = assert_right(everywhere.crash(pairs))
+    assert any(verdict.has_occurred for verdict in verdicts)
+
+
+@pytest.mark.timeout(0)
+def test_a_crash_while_two_callers_wait_for_one_promise(
+    server: str | None, pytestconfig: pytest.Config, tmp_path: Path
+) -> None:
+    everywhere = crashes_of(fibonacci(tmp_path, 4), server)
+    points = everywhere.record()
+    if pytestconfig.getoption("--crash-points") == "some":
+        points = some(points, pytestconfig.getoption("--crash-seed"))
+    verdicts = assert_right(everywhere.crash([(point,) for point in points]))
+    assert any(verdict.has_occurred for verdict in verdicts)
