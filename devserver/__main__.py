@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 # Until `main` runs, Ctrl-C ends the process without a traceback: the imports take a while.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+from devserver.guard import Host  # noqa: E402
 from devserver.server import serve  # noqa: E402
 from devserver.store.database import DatabaseError, LostFileError, open_database  # noqa: E402
 
@@ -47,7 +48,8 @@ def main() -> int:
             )
             auth = _auth(args, api)
             started = partial(_say, greeting)
-            _serve(db, api, poll, url=_url(api), started=started, auth=auth)
+            names = {args.host, socket.gethostname(), *args.allow_host}
+            _serve(db, api, poll, url=_url(api), started=started, auth=auth, names=names)
     except KeyboardInterrupt:
         pass
     except (DatabaseError, _UsageError) as e:
@@ -129,7 +131,23 @@ def _parse_arguments() -> argparse.Namespace:
         default=os.environ.get("RESONATE_PASSWORD"),
         help="the password; $RESONATE_PASSWORD keeps it out of the list of processes",
     )
+    parser.add_argument(
+        "--allow-host",
+        type=_host_name,
+        action="append",
+        default=[],
+        metavar="NAME",
+        help="another host name of this server, such as the name of a proxy in front of it "
+        "(besides localhost, IP addresses, the name of this machine, and --host); repeatable",
+    )
     return parser.parse_args()
+
+
+def _host_name(text: str) -> str:
+    host = Host.parse(text)
+    if host is None or text.lower().removesuffix(".") != host.name:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a host name without a scheme or a port")
+    return host.name
 
 
 def _auth(args: argparse.Namespace, listener: socket.socket) -> tuple[str, str] | None:

@@ -16,11 +16,11 @@ if TYPE_CHECKING:
 
 
 class BasicAuth:
-    """Lets only those through who know the user name and the password.
+    """Refuses requests without the user name and the password.
 
     Args:
-        app: what is behind it.
-        username: the one user.
+        app: handles the requests that have them.
+        username: the only user.
         password: that user's password.
     """
 
@@ -29,7 +29,7 @@ class BasicAuth:
         self._expected = f"{username}:{password}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer 401, or pass the request on. `/ping` needs no password."""
+        """Answer 401, or pass the request on. `/ping` is open, as on the real server."""
         if scope["type"] != "http" or scope["path"] == "/ping" or self._knows(Headers(scope=scope)):
             await self._app(scope, receive, send)
             return

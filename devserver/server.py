@@ -14,13 +14,14 @@ from devserver.api import api_app
 from devserver.auth import BasicAuth
 from devserver.connections import Connections
 from devserver.engine import Engine
+from devserver.guard import Guard
 from devserver.stream import Stream
 from devserver.watch import Watch
 
 if TYPE_CHECKING:
     import socket
     import sqlite3
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from types import FrameType
 
     from starlette.applications import Starlette
@@ -42,6 +43,7 @@ def serve(
     url: str,
     started: Callable[[], None],
     auth: tuple[str, str] | None,
+    names: Iterable[str],
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -52,6 +54,7 @@ def serve(
         url: where the API is, for the links in answers and messages.
         started: called once it serves, and would stop cleanly.
         auth: the user name and the password to ask for, or None.
+        names: the host names of this server; see `Guard`.
 
     Raises:
         sqlite3.Error: the database failed, which has stopped the server.
@@ -82,7 +85,7 @@ def serve(
         await (stream if is_stream else api)(scope, receive, send)
 
     config = uvicorn.Config(
-        app if auth is None else BasicAuth(app, *auth),
+        Guard(app if auth is None else BasicAuth(app, *auth), names, poll_port),
         backlog=BACKLOG,
         log_config=None,  # the standard one fails if stdout is closed
         log_level="error",

@@ -15,11 +15,19 @@ class Listener:
         poll_url: the server's message port.
         group: the group to join.
         id: the name to listen under.
+        auth: the user name and the password, if the server asks for them.
     """
 
-    def __init__(self, poll_url: str, group: str, id: str) -> None:  # noqa: A002
+    def __init__(
+        self,
+        poll_url: str,
+        group: str,
+        id: str,  # noqa: A002
+        *,
+        auth: tuple[str, str] | None = None,
+    ) -> None:
         self.id = id
-        self._client = httpx.Client(timeout=30)
+        self._client = httpx.Client(timeout=30, auth=auth)
         request = self._client.build_request("GET", f"{poll_url}/{group}/{id}")
         self._response = self._client.send(request, stream=True)
         assert self._response.status_code == 200

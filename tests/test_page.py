@@ -3,22 +3,21 @@
 from __future__ import annotations
 
 import base64
-import os
 import re
-import shutil
 import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
-from playwright.sync_api import Browser, Error, Locator, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from cluster import Cluster, free_ports
 from devserver.models import CreatePromise
 from devserver.store import promises
 from devserver.store.database import open_database, transaction
 from devserver.store.promises import Caller
+from tests.browser import chromium
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,32 +26,13 @@ if TYPE_CHECKING:
     from cluster import Process
 
 FAR = 4_000_000_000_000
-BROWSERS = ("chromium", "chromium-browser", "google-chrome")
-ARGUMENTS = [
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-]
-# How long what is bound to happen may take on a busy machine (ms).
-PATIENCE = 30_000
 HOSTILE = """<img src=x onerror="window.hacked = 'yes'">"""
 
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """The browser that is installed, $CHROMIUM or one of `BROWSERS`."""
-    found = os.environ.get("CHROMIUM") or next(filter(None, map(shutil.which, BROWSERS)), None)
-    if found is None:
-        pytest.skip("no browser: install Chromium, or say in $CHROMIUM where it is")
-    expect.set_options(timeout=PATIENCE)
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=found, args=ARGUMENTS)
+    with chromium() as browser:
         yield browser
-        browser.close()
 
 
 @pytest.fixture

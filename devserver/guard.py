@@ -1,0 +1,145 @@
+"""Protection against web pages, which could use this server through the browser that shows them.
+
+A browser sends requests to loopback addresses and to your network for any page, and adds the
+password if it knows it. Three headers that a page cannot change tell these requests apart:
+
+- `Host` names the server as the page's URL did. With DNS rebinding, it is the attacker's name.
+- `Origin` names the page's origin. Browsers send it with each POST, and with each request whose
+  answer the page could read.
+- `Sec-Fetch-Site` says how the page's origin relates to the server. Browsers send it to loopback
+  addresses and over HTTPS, but not over plain HTTP to another machine.
+
+The SDK, curl and other programs send no Origin and no Sec-Fetch-Site.
+"""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, NamedTuple, Self
+
+from starlette.datastructures import Headers
+
+from devserver.errors import Code, ProtocolError, refuse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Receive, Scope, Send
+
+# A name or an address, and a port: RFC 9110, section 7.2. It has no user name.
+_AUTHORITY = re.compile(
+    r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.%-]+)?)\]|([^\s:/?#@\[\]]+))(?::([0-9]{0,5}))?", re.ASCII
+)
+_HTTP_PORT = 80
+
+
+class Host(NamedTuple):
+    """A host as a `Host` or `Origin` header gives it.
+
+    Args:
+        name: a name in lower case and without the dot that may end it, or an IP address.
+        port: the TCP port.
+    """
+
+    name: str
+    port: int
+
+    @classmethod
+    def parse(cls, text: str) -> Self | None:
+        """Read `name:port`, `1.2.3.4:port` or `[::1]:port`; the port may be missing.
+
+        Returns:
+            The host, or None if the text is not of that form.
+        """
+        match = _AUTHORITY.fullmatch(text)
+        if match is None:
+            return None
+        address, name, port = match.groups()
+        return cls(address or name.lower().removesuffix("."), int(port or _HTTP_PORT))
+
+
+class Guard:
+    """Refuses requests that web pages of other sites send, before anything else looks at them.
+
+    Args:
+        app: handles the requests that are not refused.
+        names: the host names of this server, besides `localhost`, the names under `.localhost`
+            and all IP addresses. DNS rebinding needs a name, so an address is safe.
+        poll_port: the message port, where a GET request joins a worker group.
+    """
+
+    def __init__(self, app: ASGIApp, names: Iterable[str], poll_port: int) -> None:
+        self._app = app
+        self._names = {"localhost", *(name.lower().removesuffix(".") for name in names)}
+        self._poll_port = poll_port
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer 400 or 403, or pass the request on."""
+        refusal = self._refusal(scope) if scope["type"] == "http" else None
+        app = self._app if refusal is None else refuse(refusal)
+        await app(scope, receive, send)
+
+    def _refusal(self, scope: Scope) -> ProtocolError | None:
+        """Decide about a request, from its head alone."""
+        headers = Headers(scope=scope)
+        given = headers.getlist("host")
+        host = Host.parse(given[0]) if len(given) == 1 else None
+        if host is None and (given or scope["http_version"] != "1.0"):
+            return ProtocolError(Code.INVALID, "The request must have one valid Host header.")
+        if host is not None and not self._is_own(host.name):
+            return ProtocolError(
+                Code.FORBIDDEN,
+                f"This server is not known as {host.name}. "
+                f"If that is its name, start devserver with --allow-host {host.name}.",
+            )
+        for origin in headers.getlist("origin"):
+            scheme, _, authority = origin.partition("://")
+            if host is None or (scheme, Host.parse(authority)) != (scope["scheme"], host):
+                return _forbidden(f"a page of another origin, {origin}")
+        site = headers.get("sec-fetch-site")
+        if site in {"cross-site", "same-site"} and not _opens_the_page(scope, headers):
+            return _forbidden(f"a page of another site (Sec-Fetch-Site: {site})")
+        if site is None and self._has_effect(scope) and _is_browser(headers):
+            return _forbidden("a browser, and the request would change something")
+        return None
+
+    def _is_own(self, name: str) -> bool:
+        return name in self._names or name.endswith(".localhost") or _is_address(name)
+
+    def _has_effect(self, scope: Scope) -> bool:
+        """Tell whether this would change something though it is a GET request."""
+        port: int = scope["server"][1]
+        path: str = scope["path"]
+        return port == self._poll_port or path.startswith(("/tasks/", "/poll/"))
+
+
+def _forbidden(sender: str) -> ProtocolError:
+    return ProtocolError(
+        Code.FORBIDDEN,
+        f"It was sent by {sender}. Only this server's own page and programs may use it; "
+        "no option changes that.",
+    )
+
+
+def _opens_the_page(scope: Scope, headers: Headers) -> bool:
+    """Tell whether the browser opens the page in a tab, which the linking site cannot read."""
+    return (
+        scope["method"] == "GET"
+        and scope["path"] == "/"
+        and headers.get("sec-fetch-mode") == "navigate"
+        and headers.get("sec-fetch-dest") == "document"
+    )
+
+
+def _is_browser(headers: Headers) -> bool:
+    # A page cannot change this header in a request that it may send without asking the server.
+    return headers.get("user-agent", "").startswith("Mozilla/")
+
+
+def _is_address(name: str) -> bool:
+    try:
+        ip_address(name)
+    except ValueError:
+        return False
+    return True
