@@ -177,7 +177,7 @@ def test_a_full_disk_stops_the_server_and_loses_nothing(tmp_path: Path) -> None:
             if response.status_code == 500:
                 break
             acknowledged.append(response.json())
-        assert response.json()["error"]["code"] == 50000
+        assert response.json()["error"]["code"] == 50004
     _, err = server.communicate()
     assert server.returncode == 1
     failure, promise = err.splitlines()
