@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    sys.exit("demo: This runs on Linux and macOS. On Windows, run it in WSL.")
+
 import argparse
 import math
+import shlex
 import signal
-import sys
 from contextlib import ExitStack, nullcontext
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -109,6 +115,9 @@ def _parse_arguments() -> argparse.Namespace:
         parser.error(f"--crash-everywhere: N must be from 0 to {LARGEST_EVERYWHERE}")
     if args.kill == "worker" and args.workers == 1 and not args.restart:
         parser.error("a killed worker needs another one: add --restart, or more --workers")
+    if args.plot and find_spec("matplotlib") is None:
+        command = f"uv run --group plot python -m demo {shlex.join(sys.argv[1:])}"
+        parser.error(f"--plot needs Matplotlib, which is not installed. Run: {command}")
     return args
 
 

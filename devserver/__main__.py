@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import sys
+
+if sys.platform == "win32":
+    sys.exit("devserver: This runs on Linux and macOS. On Windows, run it in WSL.")
+
 import argparse
 import os
 import signal
 import socket
 import sqlite3
-import sys
 from contextlib import closing
 from functools import partial
 from ipaddress import ip_address

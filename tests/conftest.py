@@ -108,5 +108,5 @@ def resonate(request: pytest.FixtureRequest) -> str:
     """The real server's binary. Without `--resonate`, the test is skipped."""
     binary: str | None = request.config.getoption("--resonate")
     if binary is None:
-        pytest.skip("needs a real server: --resonate BINARY")
+        pytest.skip("needs a real server: --resonate=BINARY")
     return binary

@@ -1,6 +1,6 @@
 """Run the SDK's own tests of its remote store against a devserver, or a server of your own.
 
-    uv run --with pip python -m tests.sdk_suite [--resonate BINARY]
+    uv run --all-groups --with pip python -m tests.sdk_suite [--resonate=BINARY]
 
 They come with the SDK's source distribution, which this downloads by its name. The real server
 passes all 401 of them on an empty database.

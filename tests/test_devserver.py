@@ -17,6 +17,7 @@ import pytest
 from cluster import ROOT, Cluster, free_ports
 from devserver.store.database import open_database
 from tests.listener import Listener
+from tests.programs import start
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -236,3 +237,18 @@ def test_with_a_password_both_ports_ask_for_it(tmp_path: Path) -> None:
     assert httpx.get(f"http://127.0.0.1:{port}/ping").status_code == 200
     server.terminate()
     server.communicate()
+
+
+@pytest.mark.parametrize("program", ["devserver", "demo"])
+def test_windows_is_told_about_wsl(program: str, tmp_path: Path) -> None:
+    # Modules that Python does not have on Windows.
+    missing = "fcntl", "pty", "pwd", "resource", "termios", "tty"
+    simulation = f"""
+import runpy, sys
+sys.modules.update(dict.fromkeys({missing}))
+sys.platform = "win32"
+runpy.run_module({program!r}, run_name="__main__", alter_sys=True)
+"""
+    with start("-c", simulation, cwd=tmp_path) as run:
+        assert run.wait() == 1
+    assert run.errors == [f"{program}: This runs on Linux and macOS. On Windows, run it in WSL."]

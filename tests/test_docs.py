@@ -30,25 +30,38 @@ TRY = ROOT / "docs" / "things-to-try.md"
 # Its commands need other machines, a real server and Postgres; it says itself what was tried.
 BEYOND = ROOT / "docs" / "beyond-one-machine.md"
 
-# Commands that come to an end, and what makes them shorter here, where they are too long.
+# A test file that takes no time.
+QUICK = "tests/test_connections.py"
+# Commands that end by themselves, and what makes them shorter here.
 ONCE = {
     "pip install uv && uv run python -m demo 10": ("pip install uv && ", ""),
-    "pip install uv && uv run pytest": ("pip install uv && uv", "uv"),
-    "uv run python -m demo 20 --pace 0.02 --kill --plot docs/timeline.svg": ("docs/", ""),
+    "uv run --group plot python -m demo 20 --pace 0.02 --kill --plot docs/timeline.svg": None,
     "uv run python -m devserver --help": None,
-    "uv run ruff check && uv run ruff format --check && uv run mypy": None,
-    "uv run pytest": None,
-    "uv run pytest --resonate BINARY": None,
-    "uv run pytest tests/test_crash.py --crash-rounds 200": ("200", "1"),
-    "uv run pytest tests/test_store_properties.py --hypothesis-profile=long": None,
+    "uv run --all-groups pytest --resonate=BINARY": ("BINARY", f"{sys.executable} {QUICK} -n 0"),
+    "uv run --all-groups pytest tests/test_crash.py --crash-rounds=200": (
+        "200",
+        "1 --numprocesses=0",
+    ),
+    "uv run --all-groups pytest tests/test_store_properties.py --hypothesis-profile=long": (
+        "tests/test_store_properties.py",
+        f"{QUICK} --numprocesses=0",
+    ),
     "uv run python -m tests.chaos --trials 100": ("100", "1"),
-    "uv run python -m benchmarks --long --resonate BINARY": ("--long --resonate BINARY", "--help"),
 }
-# Commands that are run in another place.
-ELSEWHERE = {
-    ".ci/run": "what runs these tests",
-    "uv run --with pip python -m tests.sdk_suite": ".ci/run",
-}
+# Commands of .ci/run.
+CI = [
+    "pip install uv && uv run --all-groups pytest",
+    "uv run --all-groups ruff check",
+    "uv run --all-groups ruff format --check",
+    "uv run --all-groups mypy",
+    "uv run --all-groups pytest",
+    "uv run --all-groups --with pip python -m tests.sdk_suite",
+]
+# Commands that another test runs, or that runs this one.
+ELSEWHERE = [
+    ".ci/run",
+    "uv run --all-groups python -m benchmarks --long --resonate=BINARY",  # test_benchmarks.py
+]
 
 
 @pytest.fixture
@@ -148,26 +161,43 @@ def test_the_code_in_the_readme_is_the_code_in_the_files() -> None:
 
 
 def test_every_command_is_run_by_a_test() -> None:
-    run = {*ONCE, *ELSEWHERE, *BY_HAND, *commands(TRY, BEYOND)}
-    told = {command for page in PAGES for command in commands(page)}
-    assert told - run == set()
-    assert {*ONCE, *ELSEWHERE, *BY_HAND} - told == set(), "nobody is told to type these any more"
-    assert "tests.sdk_suite" in (ROOT / ".ci" / "run").read_text()
+    run = {*ONCE, *CI, *ELSEWHERE, *BY_HAND}
+    shown = {command for page in PAGES for command in commands(page)}
+    assert shown - run - set(commands(TRY, BEYOND)) == set()
+    assert run - shown == set(), "no page shows these any more"
 
 
-# Commands that come to an end
+@pytest.mark.parametrize("command", CI)
+def test_a_command_is_the_one_that_ci_runs(command: str) -> None:
+    lines = (ROOT / ".ci" / "run").read_text().splitlines()
+    assert command.removeprefix("pip install uv && ") in lines
+
+
+# Commands that end by themselves
 
 
 @pytest.mark.parametrize("command", ONCE)
-def test_a_command_does_what_the_page_says(command: str, place: Place) -> None:
+def test_a_command_works(command: str, place: Place) -> None:
     change = ONCE[command]
-    shorter = command.replace(*change) if change else command
-    if "pytest" in command and "-rounds" not in command:
-        shorter += " --collect-only -q"  # these are the tests that run now
-    run = place.type(shorter)
+    run = place.type(command.replace(*change) if change else command)
     assert run.wait() == 0, run.errors + run.output
-    if command == "pip install uv && uv run python -m demo 10":
+    if "demo 10" in command:
         assert run.output[-1] == "Result: 3628800"
+
+
+def test_the_first_command_is_light(place: Place) -> None:
+    """A new environment has what the demo needs, and not Matplotlib."""
+    command, *_ = ONCE
+    first = command.replace("pip install uv && ", f"UV_PROJECT_ENVIRONMENT={place.folder}/.venv ")
+    run = place.type(first)
+    assert run.wait() == 0, run.errors
+    assert run.output[-1] == "Result: 3628800"
+    plot = place.type(f"{first} --plot run.svg")
+    assert plot.wait() == 2
+    assert plot.errors[-1] == (
+        "python -m demo: error: --plot needs Matplotlib, which is not installed. "
+        "Run: uv run --group plot python -m demo 10 --plot run.svg"
+    )
 
 
 def test_the_board_looks_as_the_page_shows_it() -> None:
