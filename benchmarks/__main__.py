@@ -1,4 +1,4 @@
-"""`python -m benchmarks`: measure everything, print it, and write it down."""
+"""`python -m benchmarks`: measure everything, print the figures, and write them to a file."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ import os
 import platform
 import signal
 import sys
+import tempfile
 from dataclasses import asdict
+from datetime import UTC, datetime
+from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -17,18 +20,23 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks import runs
+from benchmarks.growth import fill, growth
 from benchmarks.limits import digits, limit
 from benchmarks.picture import draw
 from benchmarks.runs import Contender
 from cluster import ProcessError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from benchmarks.growth import Growth
 
     type Samples = dict[str, dict[int, list[float]]]
 
 SIZES = [20, 100, 200, 500, 1000, 2000]
 AT_ONCE = [1, 8, 64]
+FINISHED = [1_000, 100_000]
+MANY_FINISHED = 1_000_000
 
 
 def main() -> int:
@@ -38,17 +46,20 @@ def main() -> int:
         The exit code.
     """
     args = _parse_arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # it leaves no process behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no process is left behind
     sys.set_int_max_str_digits(0)
     sizes = args.sizes or SIZES + [5000] * args.long
+    finished = args.finished or FINISHED + [MANY_FINISHED] * args.long
     contenders = [Contender(), Contender(watched=True), Contender(plain=True)]
     if args.resonate:
         contenders.append(Contender(args.resonate, plain=True))
+    if args.restate:
+        contenders.append(Contender(restate=args.restate))
     console = Console(highlight=False)
     try:
-        results = _measure(contenders, sizes, args.rounds, console)
+        results = _measure(contenders, sizes, finished, args.rounds, console)
     except KeyboardInterrupt:
-        print("benchmarks: stopped; nothing is written", file=sys.stderr)
+        print("benchmarks: stopped; nothing was written", file=sys.stderr)
         return 130
     except (ProcessError, OSError) as e:
         print(f"benchmarks: {e}", file=sys.stderr)
@@ -64,34 +75,66 @@ def main() -> int:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure the recursion through three workers, many small calls, and the "
-        "recovery from a kill; all contenders in turn, round by round.",
+        description="Measure the recursion through three workers, many small calls, the recovery "
+        "from a kill, and the server with many finished promises. All contenders run in turn, "
+        "round by round.",
     )
     parser.add_argument(
-        "--resonate", metavar="BINARY", help="measure this real legacy Resonate server as well"
+        "--resonate", metavar="BINARY", help="also measure this real legacy Resonate server"
     )
     parser.add_argument(
-        "--sizes", type=int, nargs="+", metavar="N", help=f"which n (default: {SIZES})"
+        "--restate",
+        metavar="BINARY",
+        help="also measure the recursion on this Restate server and its Python SDK "
+        "(needs the dependency group `restate`)",
     )
-    parser.add_argument("--rounds", type=int, default=3, help="how many (default: 3)")
-    parser.add_argument("--long", action="store_true", help="go up to n = 5000")
+    parser.add_argument(
+        "--sizes", type=int, nargs="+", metavar="N", help=f"the values of n (default: {SIZES})"
+    )
+    parser.add_argument(
+        "--finished",
+        type=int,
+        nargs="+",
+        metavar="COUNT",
+        help=f"how many finished promises the server stores (default: {FINISHED})",
+    )
+    parser.add_argument("--rounds", type=int, default=3, help="how many rounds (default: 3)")
+    parser.add_argument(
+        "--long",
+        action="store_true",
+        help=f"also measure n = 5000 and {MANY_FINISHED} finished promises",
+    )
     parser.add_argument(
         "--output",
         type=Path,
         default=Path("docs/benchmark"),
         metavar="FOLDER",
-        help="where the results go (default: docs/benchmark)",
+        help="the folder for the results (default: docs/benchmark)",
     )
-    return parser.parse_args()
+    args = parser.parse_args()
+    if args.restate and find_spec("restate") is None:
+        parser.error(
+            "--restate needs Restate's SDK. Run `uv run --all-groups python -m benchmarks`."
+        )
+    return args
 
 
 def _measure(
-    contenders: list[Contender], sizes: list[int], rounds: int, console: Console
+    contenders: list[Contender],
+    sizes: list[int],
+    finished: list[int],
+    rounds: int,
+    console: Console,
 ) -> dict[str, Any]:
-    """Measure everything, round by round, so that what else the machine does befalls all alike."""
-    results: dict[str, Any] = {"machine": _machine(), "rounds": rounds, "sizes": sizes}
+    """Measure everything round by round, so that other load affects all contenders alike."""
+    results: dict[str, Any] = {
+        "day": f"{datetime.now(UTC).date()}",
+        "machine": _machine(),
+        "rounds": rounds,
+        "sizes": sizes,
+    }
     results["contenders"] = [contender.name for contender in contenders]
-    kinds = ("limits", "digits", "starts", "recursion", "small calls", "recovery")
+    kinds = ("limits", "digits", "starts", "recursion", "small calls", "recovery", "growth")
     results |= {kind: [] for kind in kinds}
 
     def note(kind: str, contender: Contender, **figures: Any) -> None:
@@ -99,6 +142,9 @@ def _measure(
         shown = ", ".join(f"{name} {_number(figure)}" for name, figure in figures.items())
         console.print(f"{kind}: {contender.name}, {shown}", style="dim")
 
+    for count, figures in _grown(finished, rounds):
+        note("growth", contenders[0], finished=count, **asdict(figures))
+    resonates = [contender for contender in contenders if contender.restate is None]
     for _ in range(rounds):
         results["limits"].append(limit())
         results["digits"].append({str(n): digits(n) for n in sizes})
@@ -107,12 +153,22 @@ def _measure(
             for contender in contenders:
                 note("recursion", contender, n=n, **asdict(runs.recursion(contender, n)))
         for at_once in AT_ONCE:
-            for contender in contenders:
+            for contender in resonates:
                 rate = runs.small_calls(contender, at_once)
                 note("small calls", contender, at_once=at_once, per_second=rate)
-        for contender in contenders:
+        for contender in resonates:
             note("recovery", contender, seconds=runs.recovery(contender))
     return results
+
+
+def _grown(finished: list[int], rounds: int) -> Iterator[tuple[int, Growth]]:
+    with tempfile.TemporaryDirectory(prefix="benchmarks-") as folder:
+        files = {count: Path(folder) / f"{count}.db" for count in finished}
+        for count, file in files.items():
+            fill(file, count)
+        for _ in range(rounds):
+            for count, file in files.items():
+                yield count, growth(file, count)
 
 
 def _machine() -> str:
@@ -126,9 +182,10 @@ def _number(figure: float) -> str:
 
 def _samples(results: dict[str, Any], kind: str, key: str, figure: str) -> Samples:
     """Collect one figure by contender and by size."""
-    samples: Samples = {name: {} for name in results["contenders"]}
+    samples: Samples = {}
     for result in results[kind]:
-        samples[result["contender"]].setdefault(result[key], []).append(result[figure])
+        by_size = samples.setdefault(result["contender"], {})
+        by_size.setdefault(result[key], []).append(result[figure])
     return samples
 
 
@@ -139,7 +196,7 @@ def _spread(values: list[float]) -> str:
 def _show(results: dict[str, Any], console: Console) -> None:
     levels = _samples(results, "recursion", "n", "ms_per_level")
     _table(console, "ms a level: median (least-greatest)", "n", levels, _spread)
-    real = next((name for name in levels if name.startswith("resonate")), None)
+    others = [name for name in levels if not name.startswith("devserver")]
     *smaller, most = results["sizes"]
     for name, by_size in levels.items():
         growth = [
@@ -147,11 +204,12 @@ def _show(results: dict[str, Any], console: Console) -> None:
             for n in smaller
         ]
         line = f"{name}: a level of n = {most} costs {', '.join(growth)}"
-        if real is not None and name != real:
+        for other in others:
             ratios = [
-                f"{median(by_size[n]) / median(levels[real][n]):.2f} (n = {n})" for n in by_size
+                f"{median(by_size[n]) / median(levels[other][n]):.2f} (n = {n})" for n in by_size
             ]
-            line += f"; of the real server's time a level: {', '.join(ratios)}"
+            if other != name:
+                line += f"; time relative to {other}: {', '.join(ratios)}"
         console.print(line, soft_wrap=True)
     for title, figure in [
         ("CPU ms a level, server", "server_ms"),
@@ -161,11 +219,17 @@ def _show(results: dict[str, Any], console: Console) -> None:
     ]:
         _table(console, title, "n", _samples(results, "recursion", "n", figure), _spread)
     calls = _samples(results, "small calls", "at_once", "per_second")
-    _table(console, "small calls a second", "at once", calls, lambda v: f"{median(v):.0f}")
-    recovery: Samples = {name: {0: []} for name in results["contenders"]}
+    _table(console, "small calls per second", "at once", calls, lambda v: f"{median(v):.0f}")
+    recovery: Samples = {}
     for result in results["recovery"]:
-        recovery[result["contender"]][0].append(result["seconds"])
+        recovery.setdefault(result["contender"], {0: []})[0].append(result["seconds"])
     _table(console, "seconds lost by a kill -9", "", recovery, _spread)
+    figures_of_growth = ("start", "get_ms", "create_ms", "server_mb", "file_mb")
+    grown = {
+        figure: next(iter(_samples(results, "growth", "finished", figure).values()))
+        for figure in figures_of_growth
+    }
+    _table(console, "with finished promises", "finished", grown, lambda v: f"{median(v):.2f}")
     for name in ("devserver", "client"):
         console.print(f"start of the {name}: {_spread([s[name] for s in results['starts']])} s")
     figures = {

@@ -1,4 +1,4 @@
-"""The things that are measured, each on a server of its own without any data."""
+"""The measured runs. Each has a server of its own that starts without data."""
 
 from __future__ import annotations
 
@@ -6,15 +6,14 @@ import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
-import psutil
-
+from benchmarks.restate import restate
+from benchmarks.usage import cpu, peak_memory
 from cluster import Cluster
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from cluster import Process
 
@@ -24,22 +23,26 @@ PATIENCE = 1800.0
 
 @dataclass(frozen=True)
 class Contender:
-    """A server, and how the workers and the client are connected to it.
+    """A server, and how the workers and the client connect to it.
 
     Args:
-        resonate: the binary of a real server; None takes the devserver.
+        resonate: the binary of a real legacy Resonate server. None runs the devserver.
+        restate: the binary of a Restate server, which has workers on Restate's own SDK.
         plain: whether the SDK's own connection is used, as `Resonate.remote` makes it, and not
-            the one of the two scripts.
-        watched: whether somebody has the devserver's page open.
+            the connection of the two scripts.
+        watched: whether the devserver's page is open.
     """
 
     resonate: str | None = None
+    restate: str | None = None
     plain: bool = False
     watched: bool = False
 
     @property
     def name(self) -> str:
-        """What tables call it."""
+        """The contender's name in tables."""
+        if self.restate is not None:
+            return "Restate"
         server = "devserver" if self.resonate is None else "resonate"
         how = "plain SDK" if self.plain else "watched" if self.watched else "as it is"
         return f"{server}, {how}"
@@ -50,12 +53,12 @@ class Recursion:
     """What a run of the recursion took.
 
     Args:
-        ms_per_level: wall-clock milliseconds, from the client's dispatch to its result, for each
-            level.
+        ms_per_level: wall-clock milliseconds for each level, from the client's dispatch to its
+            result.
         server_ms: CPU milliseconds of the server for each level.
-        worker_ms: the same of all workers together.
+        worker_ms: CPU milliseconds of all workers together for each level.
         server_mb: the most memory that the server had (megabytes).
-        worker_mb: the same of the greatest worker.
+        worker_mb: the most memory that one of the workers had (megabytes).
     """
 
     ms_per_level: float
@@ -67,16 +70,15 @@ class Recursion:
 
 def recursion(contender: Contender, n: int) -> Recursion:
     """Compute the factorial of n."""
-    with _cluster(contender) as (cluster, workers):
-        server = cluster.server
-        before = _cpu(server), sum(map(_cpu, workers))
-        took = _client(cluster, contender, "factorial", str(n))
-        return Recursion(
-            ms_per_level=took * 1000 / n,
-            server_ms=(_cpu(server) - before[0]) * 1000 / n,
-            worker_ms=(sum(map(_cpu, workers)) - before[1]) * 1000 / n,
-            server_mb=_peak(server),
-            worker_mb=max(map(_peak, workers)),
+    if contender.restate is not None:
+        with restate(contender.restate, WORKERS) as other:
+            return _recursion(other.server, other.workers, n, lambda: other.factorial(n))
+    with _cluster(contender) as cluster:
+        return _recursion(
+            cluster.server,
+            cluster.workers,
+            n,
+            lambda: _client(cluster, contender, "factorial", str(n)),
         )
 
 
@@ -84,24 +86,24 @@ def small_calls(contender: Contender, at_once: int) -> float:
     """Make many calls that do not need each other.
 
     Args:
-        contender: who is measured.
-        at_once: how many calls are under way at any time.
+        contender: what is measured.
+        at_once: how many calls run at any time.
 
     Returns:
         Calls per second.
     """
     count = 200 if at_once == 1 else 800
-    with _cluster(contender) as (cluster, _):
+    with _cluster(contender) as cluster:
         return count / _client(cluster, contender, "small", str(count), str(at_once))
 
 
 def recovery(contender: Contender) -> float:
-    """Kill the worker that is busy in the middle of a run.
+    """Kill the worker that runs a call in the middle of a run.
 
     Returns:
         The seconds from the kill until the others are two levels further down.
     """
-    with _cluster(contender) as (cluster, _):
+    with _cluster(contender) as cluster:
         client = cluster.start_client(100)
         victim = cluster.wait_for_worker("factorial(50)")
         victim.kill()
@@ -127,7 +129,7 @@ def starts() -> dict[str, float]:
 
 
 @contextmanager
-def _cluster(contender: Contender) -> Iterator[tuple[Cluster, list[Process]]]:
+def _cluster(contender: Contender) -> Iterator[Cluster]:
     with Cluster(contender.resonate) as cluster:
         if contender.plain:
             command = [sys.executable, "-m", "benchmarks.plain_worker"]
@@ -140,28 +142,29 @@ def _cluster(contender: Contender) -> Iterator[tuple[Cluster, list[Process]]]:
         if contender.watched:
             watcher = cluster.launch("watcher", [sys.executable, "-m", "benchmarks.watcher"])
             watcher.wait_for("watching")
-        yield cluster, cluster.workers
+        yield cluster
+
+
+def _recursion(
+    server: Process, workers: list[Process], n: int, compute: Callable[[], float]
+) -> Recursion:
+    """Measure the processes while one of them computes the factorial of n (in seconds)."""
+    before = cpu(server), sum(map(cpu, workers))
+    took = compute()
+    return Recursion(
+        ms_per_level=took * 1000 / n,
+        server_ms=(cpu(server) - before[0]) * 1000 / n,
+        worker_ms=(sum(map(cpu, workers)) - before[1]) * 1000 / n,
+        server_mb=peak_memory(server),
+        worker_mb=max(map(peak_memory, workers)),
+    )
 
 
 def _client(cluster: Cluster, contender: Contender, *what: str) -> float:
-    """Let a client make its calls, and hear from it how long they took (seconds)."""
+    """Let a client make its calls, and return the seconds that it says they took."""
     connection = "plain" if contender.plain else "plumbing"
     command = [sys.executable, "-m", "benchmarks.client", connection, *what]
     client = cluster.launch("client", command)
     client.wait(PATIENCE)
     client.wait_for("took")
     return float(client.output[-1].removeprefix("took "))
-
-
-def _cpu(process: Process) -> float:
-    times = psutil.Process(process.pid).cpu_times()
-    return float(times.user + times.system)
-
-
-def _peak(process: Process) -> float:
-    """Say how much memory a living process has had at most; where that is not known, has now."""
-    status = Path(f"/proc/{process.pid}/status")
-    if status.exists():
-        (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-        return int(line.split()[1]) / 1000
-    return float(psutil.Process(process.pid).memory_info().rss) / 1e6

@@ -1,4 +1,4 @@
-"""Somebody who has devserver's page open: reads all that it would be sent."""
+"""A client that has the devserver's page open: it reads everything that the page would."""
 
 import os
 

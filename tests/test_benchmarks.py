@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 
 def test_measures_and_writes(tmp_path: Path) -> None:
-    command = ["-m", "benchmarks", "--sizes", "5", "20", "--rounds", "1", "--output"]
+    command = ["-m", "benchmarks", "--sizes", "5", "20", "--finished", "10", "--rounds", "1"]
+    command += ["--output"]
     run = subprocess.run(
         [sys.executable, *command, tmp_path], cwd=ROOT, capture_output=True, text=True, check=False
     )
@@ -30,4 +31,5 @@ def test_measures_and_writes(tmp_path: Path) -> None:
     assert {result["at_once"] for result in results["small calls"]} == {1, 8, 64}
     assert len(results["small calls"]) == 9
     assert all(result["seconds"] > 0 for result in results["recovery"])
+    assert [result["finished"] for result in results["growth"]] == [10]
     assert (tmp_path / "levels.svg").read_bytes().startswith(b"<?xml")

@@ -1,0 +1,43 @@
+"""The recursion on Restate's Python SDK: one of several workers that call each other in turn.
+
+python -m benchmarks.restate_worker NUMBER COUNT
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import socket
+import sys
+
+import restate
+from hypercorn.asyncio import serve
+from hypercorn.config import Config
+
+
+def main() -> None:
+    """Serve until the process is killed."""
+    number, count = map(int, sys.argv[1:])
+    sys.set_int_max_str_digits(0)
+    service = restate.Service(f"factorial-{number}")
+
+    # Restate sends every call of a service to one address. So that the workers take turns, each
+    # one has a service of its own and calls the service of the next one.
+    @service.handler()
+    async def factorial(ctx: restate.Context, n: int) -> int:
+        if n <= 1:
+            return 1
+        following = f"factorial-{(number + 1) % count}"
+        smaller = await ctx.generic_call(following, "factorial", json.dumps(n - 1).encode())
+        return n * int(json.loads(smaller))
+
+    config = Config()
+    config.loglevel = "ERROR"
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        config.bind = [f"fd://{listener.fileno()}"]
+        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+        asyncio.run(serve(restate.app([service]), config))
+
+
+if __name__ == "__main__":
+    main()
