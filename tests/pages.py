@@ -53,6 +53,18 @@ def commands(*pages: Path) -> list[str]:
     return [block.text for page in pages for block in blocks(page, "shell")]
 
 
+def block_below(command: str, page: Path) -> Block:
+    """Find the output that a page shows below a command."""
+    found = blocks(page)
+    typed = next(i for i, block in enumerate(found) if block.text == command)
+    return next(block for block in found[typed:] if block.language == "")
+
+
+def output_of(command: str, page: Path) -> str:
+    """Return the output that a page shows below a command."""
+    return block_below(command, page).text
+
+
 def links(page: Path) -> list[str]:
     """Find where a page's links and pictures point, inside the repository."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)

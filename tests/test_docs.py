@@ -17,16 +17,16 @@ import httpx
 import pytest
 
 from cluster import PATIENCE, ROOT, Process, free_ports
-from tests.pages import PAGES, Block, anchors, blocks, commands, links
+from tests.pages import PAGES, anchors, block_below, blocks, commands, links, output_of
 from tests.terminal import Terminal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from cluster import Cluster
 
 README = ROOT / "README.md"
 TRY = ROOT / "docs" / "things-to-try.md"
+OWN = ROOT / "docs" / "write-your-own.md"
 # Its commands need other machines, a real server and Postgres; it says itself what was tried.
 BEYOND = ROOT / "docs" / "beyond-one-machine.md"
 
@@ -127,13 +127,6 @@ class Place:
             process.wait()
 
 
-def shown_below(command: str, page: Path = README) -> Block:
-    """The output that a page shows as what came of a command."""
-    found = blocks(page)
-    typed = next(i for i, block in enumerate(found) if block.text == command)
-    return next(block for block in found[typed:] if block.language == "")
-
-
 def words(text: str) -> set[str]:
     """The words of an output, whichever numbers are in it, however long its bars and lines are."""
     return set(re.sub(r"[\d.]+", "0", re.sub(r"[━╺╸─…]+", "", text)).split())
@@ -163,7 +156,7 @@ def test_the_code_in_the_readme_is_the_code_in_the_files() -> None:
 def test_every_command_is_run_by_a_test() -> None:
     run = {*ONCE, *CI, *ELSEWHERE, *BY_HAND}
     shown = {command for page in PAGES for command in commands(page)}
-    assert shown - run - set(commands(TRY, BEYOND)) == set()
+    assert shown - run - set(commands(TRY, OWN, BEYOND)) == set()
     assert run - shown == set(), "no page shows these any more"
 
 
@@ -203,7 +196,7 @@ def test_the_first_command_is_light(place: Place) -> None:
 def test_the_board_looks_as_the_page_shows_it() -> None:
     command = "uv run python -m demo 10 --pace 0.5 --kill"
     assert command in BY_HAND
-    block = shown_below(command)
+    block = block_below(command, README)
     module = [sys.executable, *command.split()[3:]]
     seen: set[str] = set()
 
@@ -244,9 +237,9 @@ def test_the_tutorial_by_hand(place: Place) -> None:
     for command in (first, again):
         client = place.type(command)
         assert client.wait() == 0, client.errors
-        assert client.output == [shown_below(command).text]
+        assert client.output == [output_of(command, README)]
     printed = [line for worker in workers for line in worker.output]
-    shown = blocks(README)[blocks(README).index(shown_below(first)) + 1].text
+    shown = blocks(README)[blocks(README).index(block_below(first, README)) + 1].text
     assert set(shown.splitlines()) <= set(printed)
 
     client = place.type(longer)
@@ -260,7 +253,7 @@ def test_the_tutorial_by_hand(place: Place) -> None:
     left = next(line for line in begun if not dead[0].printed(f"{line} ="))
     survivors = [worker for worker in workers if worker not in dead]
     assert any(worker.printed(left) for worker in survivors), "somebody has taken it over"
-    lines = [line for line in shown_below(kill).text.splitlines() if "=" in line]
+    lines = [line for line in output_of(kill, README).splitlines() if "=" in line]
     assert len(lines) > 8
     for line in lines:
         n, _, value = line.removeprefix("factorial(").partition(") = ")
@@ -272,44 +265,3 @@ def test_the_tutorial_by_hand(place: Place) -> None:
     assert answer.wait() == 0
     assert '"state":"RESOLVED"' in answer.output[0]
     assert httpx.get(f"http://localhost:{place.api}/").status_code == 200
-
-
-# Programs that a page tells to save
-
-
-@pytest.fixture
-def programs(tmp_path: Path) -> Path:
-    """A folder with the programs of the page, saved under the names that stand above them."""
-    for block in blocks(TRY, "python"):
-        (tmp_path / block.above.strip("`:")).write_text(block.text + "\n")
-    return tmp_path
-
-
-def start(cluster: Cluster, programs: Path, command: str) -> Process:
-    """Type a command of that page, which runs one of them."""
-    assert command in commands(TRY)
-    script, *arguments = command.removeprefix("uv run python ").split()
-    return cluster.launch(script, [sys.executable, str(programs / script), *arguments])
-
-
-def test_fibonacci_computes_each_number_once(cluster: Cluster, programs: Path) -> None:
-    workers = [start(cluster, programs, "uv run python fibonacci_worker.py") for _ in range(3)]
-    for worker in workers:
-        worker.wait_for("is running")
-    client = start(cluster, programs, "uv run python fibonacci_client.py")
-    assert client.wait() == 0
-    assert client.output == [shown_below("uv run python fibonacci_client.py", TRY).text]
-    printed = sorted(line for worker in workers for line in worker.output[1:])
-    assert printed == sorted(f"fibonacci({n})" for n in range(31))
-
-
-def test_a_call_waits_for_the_other_group(cluster: Cluster, programs: Path) -> None:
-    even = start(cluster, programs, "uv run python parity_worker.py even")
-    even.wait_for("is running")
-    client = start(cluster, programs, "uv run python parity_client.py")
-    client.wait_for("Still waiting for countdown-10.")
-    assert even.output[1:] == ["countdown(10)"]
-    odd = start(cluster, programs, "uv run python parity_worker.py odd")
-    assert client.wait() == 0
-    assert client.output == ["lift-off"]
-    assert odd.output[1:] == [f"countdown({n})" for n in (9, 7, 5, 3, 1)]
