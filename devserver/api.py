@@ -243,7 +243,7 @@ class _Api:
 
     async def drop_task(self, request: Request) -> Response:
         body = await self._task_ref(request)
-        dropped = await self._engine.run(lambda db, _: tasks.drop(db, body))
+        dropped = await self._engine.run(lambda db, now: tasks.drop(db, body, now))
         return Response(None, 201 if dropped else 200, HEADERS)
 
     async def heartbeat(self, request: Request) -> Response:

@@ -14,7 +14,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from devserver.errors import ProtocolError
-from devserver.store import deadlines, tasks
+from devserver.store import deadlines, processes, tasks
 from devserver.store.database import transaction
 
 if TYPE_CHECKING:
@@ -74,36 +74,50 @@ class Engine:
 
     def start(self) -> None:
         """Take over the tasks of an earlier run of the server, and start to watch the clock."""
-        self._run_unattended(tasks.recover)
+
+        def recover(db: sqlite3.Connection, now: int) -> None:
+            tasks.recover(db, now)
+            processes.server_started(db, now)
+
+        self._run_unattended(recover)
 
     def stop(self) -> None:
         """Stop watching the clock."""
         if self._timer is not None:
             self._timer.cancel()
 
-    def connected(self, process_id: str) -> None:
+    def connected(self, process_id: str, group: str) -> None:
         """Send a process the messages that wait for it: it has opened a stream.
 
         Messages that were sent on an earlier stream and were not claimed are sent again.
+
+        Args:
+            process_id: the process.
+            group: its poll group.
         """
 
-        def welcome(db: sqlite3.Connection, _: int) -> None:
-            tasks.take_back_of_process(db, process_id, also_claimed=False)
+        def welcome(db: sqlite3.Connection, now: int) -> None:
+            tasks.take_back_of_process(db, process_id, now, also_claimed=False)
             tasks.wake_parked(db)
+            processes.connected(db, process_id, group, now)
 
         self._run_unattended(welcome)
 
-    def disconnected(self, process_id: str, *, has_ended: bool) -> None:
+    def disconnected(self, process_id: str, group: str, *, has_ended: bool) -> None:
         """Send the messages of a process to other processes: its stream has closed.
 
         Args:
             process_id: the process.
+            group: its poll group.
             has_ended: whether the process must have ended. If so, the tasks that it has claimed
                 go to other processes too, without waiting for the leases to expire.
         """
-        self._run_unattended(
-            lambda db, _: tasks.take_back_of_process(db, process_id, also_claimed=has_ended)
-        )
+
+        def part(db: sqlite3.Connection, now: int) -> None:
+            tasks.take_back_of_process(db, process_id, now, also_claimed=has_ended)
+            processes.disconnected(db, process_id, group, now)
+
+        self._run_unattended(part)
 
     def _run_unattended(self, transition: Transition[None]) -> None:
         """Run a transition that no caller waits for."""

@@ -65,7 +65,7 @@ class Stream:
 
     async def _events(self, connection: Connection, *, is_local: bool) -> AsyncIterator[bytes]:
         self._connections.add(connection)
-        self._engine.connected(connection.id)
+        self._engine.connected(connection.id, connection.group)
         try:
             while message := await connection.next():
                 yield b"data: " + self._with_links(message) + b"\n\n"
@@ -73,7 +73,7 @@ class Stream:
             # The client disconnected. If the server ends the stream, the process still runs.
             # A connection from this machine breaks only when its process ends: it does not
             # depend on a network.
-            self._engine.disconnected(connection.id, has_ended=is_local)
+            self._engine.disconnected(connection.id, connection.group, has_ended=is_local)
             raise
         finally:
             self._connections.remove(connection)

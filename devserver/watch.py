@@ -1,7 +1,7 @@
 """`GET /watch`: what happens in the store, as a stream of server-sent events.
 
-Each watcher looks for itself, a few times a second: while nobody watches, nothing runs and nothing
-is kept, and one who reads slowly gets fewer and larger events.
+Each watcher looks at the store for itself, four times a second. Without watchers, nothing runs and
+nothing is kept in memory. A watcher that reads slowly gets fewer and larger events.
 """
 
 from __future__ import annotations
@@ -11,14 +11,20 @@ import sqlite3
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import msgspec
 from msgspec.json import Encoder
 from starlette.responses import StreamingResponse
 
 from devserver.store import changes
-from devserver.store.changes import Run, WatchedPromise  # noqa: TC001 - msgspec reads the types
+from devserver.store.changes import (  # noqa: TC001 - msgspec reads the types
+    Attempt,
+    ProcessEvent,
+    WatchedCallback,
+    WatchedPromise,
+    WatchedTask,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -28,21 +34,22 @@ if TYPE_CHECKING:
     from devserver.connections import Connections
     from devserver.engine import Engine
 
-# How often a watcher looks (seconds), and how long its stream may say nothing: a page that hears
-# nothing for longer knows that the server hangs.
+# How often a watcher looks (seconds), and the longest time between two events: a page that gets
+# no event for longer knows that the server hangs.
 INTERVAL = 0.25
 LONGEST_SILENCE = 5.0
 
 _encode = Encoder().encode
 
 
-class Process(NamedTuple):
-    """A connection, as a watcher sees it.
+class Process(msgspec.Struct, frozen=True, rename="camel"):
+    """A connection that is open.
 
     Args:
-        group: the group it listens for.
-        id: the name that it gave itself.
-        is_silent: whether it has let a message lie, or a lease run out, and not spoken since.
+        group: the poll group that it listens for.
+        id: the process's id.
+        is_silent: whether it has left a message unclaimed, or let a lease expire, and not
+            sent a request since.
     """
 
     group: str
@@ -51,23 +58,29 @@ class Process(NamedTuple):
 
 
 class Event(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """What a watcher is told at once.
+    """What a watcher is told at once. All times are ms since the epoch.
 
     Args:
-        now: the server's time; this and every other time: ms since the epoch.
-        promises: those that are new, and those that are complete now.
-        runs: who has begun to work on what.
-        processes: all connections, where they have changed.
-        started: when the server started; it stands in the first event of a stream, which holds
-            all there is to be shown.
-        left_out: there are older promises than those of the first event.
+        now: the server's time.
+        promises: promises that are new, or complete now.
+        tasks: tasks that are new, or that have changed.
+        attempts: attempts that have ended without completing their task.
+        callbacks: new callbacks.
+        events: connections, disconnections and starts of the server.
+        processes: all open connections, if they have changed.
+        started_on: when the server started; only in the first event of a stream, which holds
+            everything that the page shows.
+        left_out: the store has older promises than those of the first event.
     """
 
     now: int
-    promises: list[WatchedPromise]
-    runs: list[Run]
+    promises: list[WatchedPromise] = []
+    tasks: list[WatchedTask] = []
+    attempts: list[Attempt] = []
+    callbacks: list[WatchedCallback] = []
+    events: list[ProcessEvent] = []
     processes: list[Process] | None = None
-    started: int | None = None
+    started_on: int | None = None
     left_out: bool = False
 
 
@@ -75,8 +88,8 @@ class Watch:
     """All watchers of a server.
 
     Args:
-        engine: the way to the store.
-        connections: who is connected.
+        engine: gives access to the store.
+        connections: the open connections.
     """
 
     def __init__(self, engine: Engine, connections: Connections) -> None:
@@ -98,9 +111,9 @@ class Watch:
         self._closed.set()
 
     async def stream(self) -> AsyncGenerator[bytes]:
-        """Tell a watcher what there is, and from then on what is new, until it goes."""
-        yield b"retry: 1000\n\n"  # ms until a browser tries to come back
-        with suppress(sqlite3.Error):  # the server stops, and says why
+        """Send a watcher what there is, and then what is new, until it disconnects."""
+        yield b"retry: 1000\n\n"  # ms until a browser reconnects
+        with suppress(sqlite3.Error):  # the server stops, and reports why
             async for event in self._events():
                 yield b"data: " + _encode(event) + b"\n\n"
 
@@ -123,7 +136,7 @@ class Watch:
         return self._closed.is_set()
 
     def _processes(self) -> list[Process]:
-        return sorted(Process(*member) for member in self._connections.members())
+        return [Process(*member) for member in sorted(self._connections.members())]
 
 
 def _now() -> int:

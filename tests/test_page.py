@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
+import signal
 import sys
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
@@ -63,10 +65,8 @@ def opened(browser: Browser, url: str, password: str | None = None) -> Iterator[
 
 
 def row_of(page: Page, promise_id: str) -> Locator:
-    """Find the row of a promise, if it is on the screen."""
-    return page.get_by_role("treeitem").filter(
-        has=page.locator(".id").get_by_text(promise_id, exact=True)
-    )
+    """Find the row of a call, if it is on the screen."""
+    return page.locator(f"li.call[data-id={json.dumps(promise_id)}]")
 
 
 def create(cluster: Cluster, promise_id: str, **tags: str) -> None:
@@ -89,46 +89,133 @@ def launch(cluster: Cluster, *arguments: str) -> tuple[Process, str]:
     return server, f"http://127.0.0.1:{port}"
 
 
-def test_a_kill_in_the_middle_is_told_in_full(page: Page, cluster: Cluster) -> None:
+def held_by(victim: Process) -> list[str]:
+    """The ids of the calls that a killed worker had started and not finished."""
+    started = re.findall(r"^factorial\((\d+)\)$", "\n".join(victim.output), re.MULTILINE)
+    return [f"factorial-{n}" for n in started]
+
+
+def test_a_kill_is_told_in_full(page: Page, cluster: Cluster) -> None:
     workers = cluster.start_workers(3, pace=0.3)
-    connected = page.locator("#connected")
     for worker in workers:
-        expect(connected).to_contain_text(f"pid {worker.pid}")
+        expect(page.locator("#workers")).to_contain_text(f"(pid {worker.pid})")
     client = cluster.start_client(12)
     victim = cluster.wait_for_worker("factorial(6)")
     expect(row_of(page, "factorial-6")).to_be_visible()
     victim.kill()
-    held = re.findall(r"^factorial\((\d+)\)$", "\n".join(victim.output), re.MULTILINE)
-    name = f"pid {victim.pid}"
+    held = held_by(victim)
+    names = {w: f"worker {i}" for i, w in enumerate(workers, 1)}
 
-    # Who was killed, and what it held.
-    gone = page.locator("#gone > li")
-    expect(gone).to_contain_text(name)
-    expect(connected).not_to_contain_text(name)
-    news = page.locator("#news")
-    ids = ", ".join(f"factorial-{n}" for n in held)
-    expect(news).to_contain_text(f"{name} went away; it held {ids}")
+    # Which worker died when, and what it had.
+    sentence = page.locator("#sentence")
+    numbers = [promise_id.removeprefix("factorial-") for promise_id in held]
+    had = ", ".join(numbers[:-1]) + f" and {numbers[-1]}" if numbers[1:] else numbers[0]
+    start = rf"Worker {names[victim][-1]} \(pid {victim.pid}\) died at \d+\.\d\ss\. It had {had}"
+    expect(sentence).to_have_text(re.compile(start))
+    expect(page.locator("#workers .died")).to_contain_text(f"pid {victim.pid}")
+    expect(page.locator("li.run text.killed")).to_contain_text(f"✕ {names[victim]} died at")
+    for promise_id in held:
+        expect(row_of(page, promise_id).locator("text.cross")).to_have_text("✕")
+
+    # Which workers took over, how long that took, and the result.
     assert client.wait() == 0
-
-    # Who took over, and the result.
-    expect(news).to_contain_text("factorial-12 = 479001600")
-    expect(gone.locator(".calls li")).to_have_count(len(held))
-    for n in held:
-        (heir,) = [w for w in workers if w is not victim and f"factorial({n})" in w.output]
-        expect(gone).to_contain_text(f"factorial-{n} ↪ pid {heir.pid} took over")
-        expect(news).to_contain_text(f"pid {heir.pid} took over factorial-{n} from {name}")
-        row = row_of(page, f"factorial-{n}")
-        expect(row).to_contain_text("resolved")
-        expect(row).to_contain_text(f"pid {heir.pid}")
-        expect(row).to_contain_text(f"↪ from {name}")
-    expect(page.locator("#promises .takeover:not(:empty)")).to_have_count(len(held))
+    expect(sentence).to_contain_text("factorial-12 = 479001600 after")
     expect(page.locator("#resolved")).to_have_text("12")
+    page.get_by_text("All events").click()
+    for promise_id in held:
+        n = promise_id.removeprefix("factorial-")
+        (heir,) = [w for w in workers if w is not victim and f"factorial({n})" in w.output]
+        expect(row_of(page, promise_id).locator(".worker")).to_have_text(f"↪ {names[heir]}")
+        expect(row_of(page, promise_id).locator("text.taken")).to_contain_text("↪")
+        expect(page.locator("#news")).to_contain_text(
+            f"{names[heir]} took over {promise_id} from {names[victim]}"
+        )
+        expect(sentence).to_have_text(re.compile(rf"{names[heir]} took over .*\b{n}\b"))
+    expect(page.locator("#promises text.taken")).to_have_count(len(held))
 
-    # One who comes only now finds the same.
+    # A reload keeps the story, the names and the colours.
+    story, news = sentence.inner_text(), page.locator("#news").inner_text()
+    colours = [lane.get_attribute("class") for lane in page.locator("#workers li").all()]
     page.reload()
-    expect(gone).to_contain_text(name)
-    expect(gone.locator(".calls li")).to_have_count(len(held))
-    expect(gone).to_contain_text(f"held {len(held)}")
+    expect(sentence).to_have_text(story)
+    page.get_by_text("All events").click()
+    expect(page.locator("#news")).to_have_text(news, use_inner_text=True)
+    assert [row.get_attribute("class") for row in page.locator("#workers li").all()] == colours
+
+
+def test_a_call_says_which_shared_call_it_waits_for(page: Page, cluster: Cluster) -> None:
+    cluster.start_workers(2, pace=1)
+    cluster.start_client(8)
+    expect(row_of(page, "factorial-8")).to_be_visible()
+    cluster.start_client(10)
+    caller = row_of(page, "factorial-9")
+    expect(caller.locator(".what")).to_have_text("waits for 8")
+    expect(row_of(page, "factorial-8").locator(".what")).to_have_text("waits for 7")
+    expect(caller.locator(".refs")).to_have_text("↗ 8")
+    caller.locator("[data-ref]").click()
+    expect(page.locator("li:focus")).to_have_attribute("data-id", "factorial-8")
+
+
+def test_a_worker_that_leaves_with_nothing_to_do_has_not_died(page: Page, cluster: Cluster) -> None:
+    one, _two = cluster.start_workers(2)
+    assert cluster.start_client(6).wait() == 0
+    expect(page.locator("#resolved")).to_have_text("6")
+    one.send_signal(signal.SIGINT)
+    lane = page.locator("#workers li").filter(has_text=f"pid {one.pid}")
+    expect(lane.locator(".status")).to_have_text("left")
+    expect(page.locator("#others")).to_have_text("")
+    assert page.locator(".died, text.cross, text.killed").count() == 0
+    assert "✕" not in page.locator("#promises").inner_text()
+    assert "died" not in page.locator("#sentence").inner_text()
+
+
+def test_a_waiting_call_of_a_dead_worker_needs_no_worker(page: Page, cluster: Cluster) -> None:
+    (worker,) = cluster.start_workers(1, pace=1)
+    cluster.start_client(3)
+    expect(row_of(page, "factorial-3").locator(".what")).to_have_text("waits for 2")
+    worker.kill()
+    sentence = page.locator("#sentence")
+    expect(sentence).to_contain_text("3 needs no worker until 2 has finished")
+    expect(sentence).to_contain_text("2 waits for a worker")
+    expect(row_of(page, "factorial-3").locator(".orphan")).to_be_visible()
+    expect(row_of(page, "factorial-2").locator(".needed")).to_be_visible()
+
+
+def test_a_worker_that_hangs_is_named_before_its_time_is_up(page: Page, cluster: Cluster) -> None:
+    (worker,) = cluster.start_workers(1)
+    expect(page.locator("#workers")).to_contain_text(f"pid {worker.pid}")
+    worker.send_signal(signal.SIGSTOP)
+    create(cluster, "stuck", invoke="poll://any@factorial-worker")
+    what = row_of(page, "stuck").locator(".what")
+    expect(what).to_have_text(re.compile(r"sent to worker 1 \d+\.\d s ago, not claimed"))
+    expect(page.locator("#sentence")).to_contain_text(
+        f"Worker 1 (pid {worker.pid}) does not answer: it has not claimed stuck, sent to it"
+    )
+    worker.send_signal(signal.SIGCONT)
+
+
+def test_ids_are_cut_where_they_are_the_same(page: Page, cluster: Cluster) -> None:
+    for end in ("first", "second"):
+        create(cluster, f"a-very-long-name-of-a-call-that-does-not-fit-{end}")
+    rows = page.get_by_role("treeitem")
+    expect(rows).to_have_count(2)
+    for row in rows.all():
+        tail = row.locator(".tail")
+        assert tail.evaluate("it => it.scrollWidth <= it.clientWidth"), "the end is shown whole"
+    assert [row.locator(".tail").inner_text() for row in rows.all()] == ["t-second", "it-first"]
+
+
+def test_a_phone_shows_calls_in_the_middle_of_a_kill(page: Page, cluster: Cluster) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    cluster.start_workers(3, pace=0.5)
+    cluster.start_client(8)
+    victim = cluster.wait_for_worker("factorial(4)")
+    expect(row_of(page, "factorial-4")).to_be_visible()
+    victim.kill()
+    expect(page.locator("#workers .died")).to_be_visible()
+    expect(page.locator("#sentence")).to_contain_text("died at")
+    expect(row_of(page, "factorial-4")).to_be_in_viewport()
+    assert page.evaluate("document.documentElement.scrollWidth") <= 390
 
 
 def test_a_chain_is_shown_from_its_root_down(page: Page, cluster: Cluster) -> None:
@@ -137,15 +224,32 @@ def test_a_chain_is_shown_from_its_root_down(page: Page, cluster: Cluster) -> No
     create(cluster, "factorial-2.1", timeout="true")
     create(cluster, "another")
     rows = page.get_by_role("treeitem")
-    expect(rows).to_have_count(3)
+    expect(rows).to_have_count(4)
     expect(rows.nth(0)).to_contain_text("another")
     expect(rows.nth(1)).to_contain_text("factorial-2")
-    expect(rows.nth(1)).to_contain_text("sleeps")
-    expect(rows.nth(2)).to_contain_text("factorial-1")
-    assert [row.get_attribute("aria-level") for row in rows.all()] == ["1", "1", "2"]
+    expect(rows.nth(1)).to_contain_text("2 calls")
+    expect(row_of(page, "factorial-2")).to_contain_text("sleeps")
+    levels = [row.get_attribute("aria-level") for row in rows.all()]
+    assert levels == ["1", "1", "2", "3"]
     expect(page.locator("#timers")).to_have_text("1")
     resolve(cluster, "factorial-1", "1")
-    expect(rows.nth(2)).to_contain_text("✓ resolved")
+    expect(row_of(page, "factorial-1")).to_contain_text("✓")
+
+
+def test_branches_are_indented(page: Page, cluster: Cluster) -> None:
+    create(cluster, "f-3")
+    for child, parent in [("f-2", "f-3"), ("f-1", "f-3"), ("f-0", "f-2")]:
+        create(cluster, child, parent=parent)
+    rows = page.get_by_role("treeitem")
+    expect(rows).to_have_count(5)
+    expect(rows.locator(".tail, .head").filter(has_text=re.compile(r"."))).to_have_text(
+        ["f-3", "3", "2", "0", "1"]
+    )
+    left = {
+        name: row_of(page, name).locator(".mark").bounding_box()["x"]  # type: ignore[index]
+        for name in ("f-3", "f-2", "f-1", "f-0")
+    }
+    assert left["f-3"] < left["f-2"] == left["f-1"] == left["f-0"]
 
 
 def test_what_others_write_is_text(page: Page, cluster: Cluster) -> None:
@@ -154,19 +258,22 @@ def test_what_others_write_is_text(page: Page, cluster: Cluster) -> None:
     create(cluster, HOSTILE, invoke=HOSTILE, parent=HOSTILE + "2")
     resolve(cluster, HOSTILE, HOSTILE)
     row = page.get_by_role("treeitem")
-    expect(row.locator(".id")).to_have_text(HOSTILE)
+    expect(row.locator(".id")).to_have_text(f"✓{HOSTILE}")
     expect(row.locator(".what")).to_have_text(HOSTILE)
-    page.get_by_label("Find by id").fill("<img")
-    page.get_by_role("button", name=HOSTILE).click()
-    details = page.get_by_role("dialog")
-    expect(details.get_by_role("heading")).to_have_text(HOSTILE)
-    expect(details.locator("dd", has_text=HOSTILE)).not_to_have_count(0)
+    expect(page.locator("#sentence")).to_contain_text("<img src=x")
+    page.get_by_text("All events").click()
+    expect(page.locator("#news")).to_contain_text(f"{HOSTILE} was called")
+    page.get_by_label("Filter").fill("<img")
+    row.click()
+    panel = page.get_by_role("complementary")
+    expect(panel.get_by_role("heading", level=2)).to_have_text(HOSTILE)
+    expect(panel.locator("dd", has_text=HOSTILE)).not_to_have_count(0)
     page.evaluate(  # a round through the queue in which an onerror would be
         "() => new Promise((done) => setTimeout(done))"
     )
     assert page.locator("img").count() == 0
     assert page.evaluate("window.hacked") is None
-    assert {url.split("?")[0].rsplit("/", 1)[0] for url in asked} == {
+    assert {url.split("?")[0].rsplit("/", 1)[0] for url in asked} <= {
         cluster.url,
         f"{cluster.url}/promises",
     }
@@ -195,25 +302,36 @@ def test_comes_back_by_itself_after_the_server(page: Page, cluster: Cluster) -> 
     expect(page.get_by_role("alert")).to_contain_text("is gone")
     expect(page.locator("#link")).to_have_text("server gone")
     expect(rows).to_contain_text("before")
+    assert page.locator("main").evaluate("it => getComputedStyle(it).opacity") < "1"
+    age = rows.locator(".age").inner_text()
+    page.wait_for_timeout(500)  # in which the age would grow
+    assert rows.locator(".age").inner_text() == age
     cluster.start_server()
     expect(page.locator("#link")).to_have_text("live")
     expect(page.get_by_role("alert")).to_be_hidden()
-    expect(page.locator("#news")).to_contain_text("The server has started again")
+    page.get_by_text("All events").click()
+    expect(page.locator("#news")).to_contain_text("The server started again")
     create(cluster, "after")
     expect(rows).to_have_count(2)
     assert page.evaluate("window.same"), "it was not loaded again"
 
 
-def test_workers_of_a_server_that_was_restarted_have_not_gone(page: Page, cluster: Cluster) -> None:
-    (worker,) = cluster.start_workers(1)
-    name = page.locator("#connected").get_by_text(f"pid {worker.pid}")
-    expect(name).to_be_visible()
+def test_an_outage_is_a_band_and_no_death(page: Page, cluster: Cluster) -> None:
+    (worker,) = cluster.start_workers(1, pace=1)
+    client = cluster.start_client(4)
+    expect(row_of(page, "factorial-3")).to_be_visible()
     cluster.server.kill()
     cluster.start_server()
-    worker.wait_for("Connected to the server again")
-    expect(page.locator("#news")).to_contain_text("The server has started again")
-    expect(name).not_to_contain_text("not back yet")
-    expect(page.locator("#news")).not_to_contain_text("went away")
+    assert client.wait() == 0
+    sentence = page.locator("#sentence")
+    expect(sentence).to_have_text(
+        re.compile(r"The server was down for \d+\.\d\ss, at \d+\.\d\ss\.")
+    )
+    expect(sentence).to_contain_text("factorial-4 = 24")
+    assert "died" not in sentence.inner_text()
+    expect(page.locator("#workers .live")).to_contain_text(f"worker 1 (pid {worker.pid})")
+    expect(page.locator("li.run text.down")).to_contain_text("server down")
+    expect(row_of(page, "factorial-4").locator(".outage")).to_be_visible()
 
 
 def test_an_empty_store_says_what_to_type(page: Page, cluster: Cluster) -> None:
@@ -224,29 +342,72 @@ def test_an_empty_store_says_what_to_type(page: Page, cluster: Cluster) -> None:
     expect(hint).to_be_hidden()
 
 
-def test_a_promise_is_found_and_shown_in_full(page: Page, cluster: Cluster) -> None:
+def test_the_filter_shows_what_matches_and_what_leads_there(page: Page, cluster: Cluster) -> None:
+    (worker,) = cluster.start_workers(1)
+    assert cluster.start_client(5).wait() == 0
+    create(cluster, "other")
+    create(cluster, "other.1", timeout="true")
+    rows = page.locator("li.call")
+    expect(rows).to_have_count(6)
+    search = page.get_by_label("Filter")
+    page.keyboard.press("/")
+    expect(search).to_be_focused()
+    search.fill("factorial-4")
+    expect(rows).to_have_count(2)
+    expect(row_of(page, "factorial-5")).to_be_visible()
+    search.fill("other")
+    expect(rows).to_have_count(1)
+    assert "other.1" not in page.locator("main").inner_text()
+    search.fill("pending")
+    expect(rows).to_have_count(1)
+    search.fill(f"pid {worker.pid}")
+    expect(rows).to_have_count(5)
+    search.fill("nowhere")
+    expect(page.locator("#nothing")).to_be_visible()
+    search.fill("")
+    expect(rows).to_have_count(6)
+
+
+def test_a_promise_has_an_address_of_its_own(page: Page, cluster: Cluster) -> None:
+    cluster.start_workers(1)
+    assert cluster.start_client(3).wait() == 0
+    row_of(page, "factorial-2").click()
+    panel = page.get_by_role("complementary")
+    expect(panel.get_by_role("heading", level=2)).to_have_text("factorial-2")
+    expect(panel).to_contain_text('{"func": "factorial", "args": [2]')
+    expect(panel.locator("tbody tr")).to_have_count(2)
+    expect(panel.locator("tbody tr").first).to_contain_text("worker 1")
+    expect(panel.locator("tbody tr").first).to_contain_text("waited")
+    expect(panel.locator("tbody tr").last).to_contain_text("finished")
+    expect(row_of(page, "factorial-3")).to_be_visible()
+    panel.get_by_role("link", name="factorial-1").click()
+    expect(page).to_have_url(f"{cluster.url}/#/promise/factorial-1")
+    page.reload()
+    expect(panel.get_by_role("heading", level=2)).to_have_text("factorial-1")
+    expect(panel.get_by_role("link", name="factorial-2")).to_be_visible()
+    page.go_back()
+    expect(panel.get_by_role("heading", level=2)).to_have_text("factorial-2")
+    page.keyboard.press("Escape")
+    expect(panel).to_be_hidden()
+    page.goto(f"{cluster.url}/#/promise/nowhere")
+    expect(panel).to_contain_text("The server has no promise with this id.")
+
+
+def test_an_open_promise_is_kept_up_to_date(page: Page, cluster: Cluster) -> None:
     param = base64.b64encode(b'{"func": "f", "args": [12345678901234567890]}').decode()
     body = {"id": "a/b?c#d", "timeout": FAR, "param": {"data": param}, "tags": {"colour": "blue"}}
     httpx.post(f"{cluster.url}/promises", json=body)
-    create(cluster, "other")
-    expect(page.get_by_role("treeitem")).to_have_count(2)
-    page.get_by_label("Find by id").fill("b?c")
-    expect(page.get_by_role("heading", name="1 found")).to_be_visible()
-    page.get_by_role("button", name="a/b?c#d").click()
-    details = page.get_by_role("dialog")
-    expect(details).to_contain_text('{"func": "f", "args": [12345678901234567890]}')
-    expect(details).to_contain_text("blue")
-    expect(details).to_contain_text("not yet")
+    page.get_by_role("treeitem").click()
+    panel = page.get_by_role("complementary")
+    expect(panel).to_contain_text('{"func": "f", "args": [12345678901234567890]}')
+    expect(panel).to_contain_text("blue")
+    expect(panel).to_contain_text("not yet")
     body = {"state": "REJECTED", "value": {"data": "/w=="}}
     httpx.patch(f"{cluster.url}/promises/a/b%3Fc%23d", json=body)
-    expect(details).to_contain_text("1 bytes, no text: ff")
-    expect(details).to_contain_text("rejected")
+    expect(panel).to_contain_text("1 bytes, not text: ff")
+    expect(panel).to_contain_text("rejected")
     page.get_by_role("button", name="Close").click()
-    expect(details).to_be_hidden()
-    page.get_by_label("Find by id").fill("nowhere")
-    expect(page.get_by_role("heading", name="No promise has “nowhere” in its id")).to_be_visible()
-    page.get_by_label("Find by id").fill("")
-    expect(page.locator("#results")).to_be_hidden()
+    expect(panel).to_be_hidden()
 
 
 def test_thousands_of_promises_are_no_burden(
@@ -263,15 +424,21 @@ def test_thousands_of_promises_are_no_burden(
         expect(page.locator("#pending")).to_have_text("5,000")
         rows = page.get_by_role("treeitem")
         expect(rows.first).to_contain_text("deep-5000")
+        # A long chain is folded: its beginning, and its end, where calls happen now.
+        expect(rows.filter(has_text="more")).to_have_count(1)
+        expect(row_of(page, "deep-1")).to_be_in_viewport()
+        rows.filter(has_text="more").click()
+        expect(rows.filter(has_text="more")).to_have_count(0)
         page.mouse.wheel(0, 10_000_000)
         last = row_of(page, "deep-1")
         expect(last).to_be_in_viewport()
-        assert last.get_attribute("aria-level") == "5000"
-        assert last.get_attribute("aria-posinset") == "5000"
-        assert last.bounding_box()["x"] < 200, "it is not indented off the screen"  # type: ignore[index]
+        assert last.get_attribute("aria-level") == "5001"
+        mark = last.locator(".mark").bounding_box()
+        assert mark is not None
+        assert mark["x"] < 200, "it is not indented off the screen"
         assert page.locator("*").count() < 1000
         httpx.patch(f"{url}/promises/deep-1", json={"state": "RESOLVED"})
-        expect(last).to_contain_text("resolved")
+        expect(last).to_contain_text("✓")
 
 
 def test_the_keyboard_reaches_everything(page: Page, cluster: Cluster) -> None:
@@ -291,12 +458,43 @@ def test_the_keyboard_reaches_everything(page: Page, cluster: Cluster) -> None:
     expect(focused).to_be_in_viewport()
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     page.keyboard.press("Enter")
-    expect(page.get_by_role("dialog")).to_contain_text("pending")
+    expect(page.get_by_role("complementary")).to_contain_text("pending")
     page.keyboard.press("Escape")
-    expect(page.get_by_role("dialog")).to_be_hidden()
+    expect(page.get_by_role("complementary")).to_be_hidden()
     expect(focused).to_contain_text("p-0")
     resolve(cluster, "p-0", "1")
-    expect(focused).to_contain_text("resolved")
+    expect(focused).to_contain_text("✓")
+
+
+def test_the_arrow_keys_fold(page: Page, cluster: Cluster) -> None:
+    create(cluster, "f-2")
+    create(cluster, "f-1", parent="f-2")
+    rows = page.get_by_role("treeitem")
+    expect(rows).to_have_count(3)
+    rows.first.focus()
+    page.keyboard.press("ArrowLeft")
+    expect(rows).to_have_count(1)
+    expect(rows.first).to_have_attribute("aria-expanded", "false")
+    page.keyboard.press("ArrowRight")
+    expect(rows).to_have_count(3)
+    page.keyboard.press("ArrowRight")
+    page.keyboard.press("ArrowRight")
+    expect(page.locator("li:focus")).to_have_attribute("data-id", "f-1")
+    page.keyboard.press("ArrowLeft")
+    expect(page.locator("li:focus")).to_have_attribute("data-id", "f-2")
+
+
+def test_j_and_k_go_from_event_to_event(page: Page, cluster: Cluster) -> None:
+    create(cluster, "one")
+    create(cluster, "two")
+    resolve(cluster, "one", "1")
+    expect(page.locator("#resolved")).to_have_text("1")
+    said = page.get_by_role("status")
+    for key, words in [("j", "one was called"), ("j", "two was called"), ("j", "one = 1")]:
+        page.keyboard.press(key)
+        expect(said).to_contain_text(words)
+    page.keyboard.press("k")
+    expect(page.locator("li:focus")).to_have_attribute("data-id", "two")
 
 
 def test_the_page_asks_for_the_password(browser: Browser, cluster: Cluster) -> None:
@@ -313,5 +511,5 @@ def test_nothing_is_wider_than_a_phone(page: Page, cluster: Cluster) -> None:
     page.set_viewport_size({"width": 320, "height": 640})
     create(cluster, "x" * 300, invoke=f"poll://any@{'g' * 300}")
     page.get_by_role("treeitem").click()
-    expect(page.get_by_role("dialog")).to_contain_text("pending")
+    expect(page.get_by_role("complementary")).to_contain_text("pending")
     assert page.evaluate("document.documentElement.scrollWidth") <= 320

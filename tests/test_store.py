@@ -331,11 +331,11 @@ def test_messages_of_a_process_that_is_gone_go_to_others(db: sqlite3.Connection)
     create(db, "unclaimed", tags=INVOKE)
     send(db)
     claim(db, "__invoke:claimed")
-    tasks.take_back_of_process(db, "two", also_claimed=True)
+    tasks.take_back_of_process(db, "two", 0, also_claimed=True)
     assert send(db) == []
-    tasks.take_back_of_process(db, "one", also_claimed=False)
+    tasks.take_back_of_process(db, "one", 0, also_claimed=False)
     assert send(db) == [("__invoke:unclaimed", 2)]
-    tasks.take_back_of_process(db, "one", also_claimed=True)
+    tasks.take_back_of_process(db, "one", 0, also_claimed=True)
     assert send(db) == [("__invoke:claimed", 2), ("__invoke:unclaimed", 3)]
 
 
@@ -413,7 +413,7 @@ def test_no_transition_looks_at_all_that_was_ever_done(db: sqlite3.Connection) -
     tasks.recover(db, NOW)
     tasks.wake_parked(db)
     for also_claimed in (True, False):
-        tasks.take_back_of_process(db, "one", also_claimed=also_claimed)
+        tasks.take_back_of_process(db, "one", 0, also_claimed=also_claimed)
     expire(db, NOW)
     deadlines.next_due(db, NOW)
     promises.get(db, "root", NOW)

@@ -363,7 +363,7 @@ class Store(RuleBasedStateMachine):
     @rule(task=sent_or_wrong)
     def drop(self, task: TaskRef) -> None:
         before = self.rows
-        dropped = self.run(lambda db, _: tasks.drop(db, task))
+        dropped = self.run(lambda db, now: tasks.drop(db, task, now))
         assert bool(dropped) == self.has(before, "CLAIMED", task)
         assert (self.rows == before) == (not dropped)
 
@@ -389,7 +389,9 @@ class Store(RuleBasedStateMachine):
     @precondition(lambda self: self.tasks_in(*OUT))
     @rule(process=processes, also_claimed=st.booleans())
     def take_back_of_process(self, process: str, also_claimed: bool) -> None:
-        self.run(lambda db, _: tasks.take_back_of_process(db, process, also_claimed=also_claimed))
+        self.run(
+            lambda db, now: tasks.take_back_of_process(db, process, now, also_claimed=also_claimed)
+        )
         for task in self.tasks_in(*OUT if also_claimed else ["ENQUEUED"]):
             assert task["process_id"] != process
 

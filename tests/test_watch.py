@@ -1,8 +1,9 @@
-"""`GET /watch`: what somebody who watches is told, and what it costs."""
+"""`GET /watch`: what a watcher is told, and what it costs."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import signal
 import subprocess
@@ -18,7 +19,7 @@ from cluster import Cluster, free_ports
 from devserver.connections import Connections
 from devserver.engine import Engine
 from devserver.models import ClaimTask, CompletePromise, CreatePromise, TaskRef
-from devserver.store import changes, promises, tasks
+from devserver.store import changes, processes, promises, tasks
 from devserver.store.database import open_database
 from devserver.store.promises import Caller
 from devserver.watch import INTERVAL, Watch
@@ -32,7 +33,7 @@ FAR = 4_000_000_000_000
 
 
 class Watcher:
-    """Watches a server until it is left."""
+    """A context manager that watches a server."""
 
     def __init__(self, url: str) -> None:
         self._client = httpx.Client(timeout=30)
@@ -83,8 +84,8 @@ def test_the_first_event_holds_what_there_is(api: httpx.Client, poll_url: str, n
     api.patch(f"/promises/{name}.1", json={"state": "RESOLVED", "value": value})
     with Listener(poll_url, "watched", name), Watcher(str(api.base_url)) as watcher:
         first = watcher.next()
-    assert first["now"] >= first["started"]
-    assert ["watched", name, False] in first["processes"]
+    assert first["now"] >= first["startedOn"]
+    assert {"group": "watched", "id": name, "isSilent": False} in first["processes"]
     parent, child = (p for p in first["promises"] if p["id"].startswith(name))
     assert (parent["id"], parent["state"]) == (name, "PENDING")
     assert "completedOn" not in parent
@@ -101,38 +102,103 @@ def test_later_events_hold_what_is_new(api: httpx.Client, name: str) -> None:
         create(api, name)
         (created,) = watcher.next_of("promises")
         assert (created["id"], created["state"]) == (name, "PENDING")
-        assert created["place"] == first["promises"][-1]["place"] + 1
+        assert created["sortId"] == first["promises"][-1]["sortId"] + 1
         api.patch(f"/promises/{name}-old", json={"state": "REJECTED", "value": {"data": "bm8="}})
         (completed,) = watcher.next_of("promises")
         assert (completed["id"], completed["state"]) == (f"{name}-old", "REJECTED")
         assert completed["value"] == "no"
 
 
-def test_who_comes_and_goes_is_told(api: httpx.Client, poll_url: str, name: str) -> None:
+def test_connections_are_recorded(api: httpx.Client, poll_url: str, name: str) -> None:
+    process = {"group": name, "id": "one", "isSilent": False}
     with Watcher(str(api.base_url)) as watcher:
         watcher.next()
-        with Listener(poll_url, "watched", name):
-            assert ["watched", name, False] in watcher.next_of("processes")
-        assert not any(process[1] == name for process in watcher.next()["processes"])
+        with Listener(poll_url, name, "one"):
+            event = watcher.next()
+            assert process in event["processes"]
+            (connected,) = event["events"]
+            assert (connected["type"], connected["group"]) == ("connected", name)
+            assert (connected["processId"], connected["number"]) == ("one", 1)
+        event = watcher.next()
+        assert process not in event["processes"]
+        (disconnected,) = event["events"]
+        assert (disconnected["type"], disconnected["number"]) == ("disconnected", 1)
+        with Listener(poll_url, name, "two"), Listener(poll_url, name, "one"):
+            pass
+    with Watcher(str(api.base_url)) as watcher:
+        events = watcher.next()["events"]
+    assert (events[0]["type"], events[0].get("processId")) == ("started", None)
+    numbers = {e["processId"]: e["number"] for e in events if e.get("group") == name}
+    assert numbers == {"one": 1, "two": 2}, "a process that returns keeps its number"
+    assert connected in events
 
 
-def test_a_takeover_says_from_whom(api: httpx.Client, poll_url: str, name: str) -> None:
+def test_each_attempt_is_recorded(api: httpx.Client, poll_url: str, name: str) -> None:
     with Watcher(str(api.base_url)) as watcher, Listener(poll_url, name, "one") as one:
         create(api, name, resonate_invoke=f"poll://any@{name}")
-        claim(api, one.next_task(), "one")
-        (run,) = watcher.next_of("runs")
-        assert (run["promise"], run["process"]) == (name, "one")
-        assert "before" not in run
+        message = one.next_task()
+        claim(api, message, "one")
+        sent = watcher.next_of("tasks")[-1]
+        while "claimedOn" not in sent:
+            sent = watcher.next_of("tasks")[-1]
+        assert (sent["rootPromiseId"], sent["processId"]) == (name, "one")
+        assert sent["createdOn"] <= sent["sentOn"] <= sent["claimedOn"]
         with Listener(poll_url, name, "two") as two:
             one.close()
             task = two.next_task()
             claim(api, task, "two")
-            (taken,) = watcher.next_of("runs")
-            assert taken == run | {"process": "two", "before": "one"}
+            event = watcher.next()
+            while not event.get("attempts"):
+                event = watcher.next()
+            (lost,) = event["attempts"]
+            assert (lost["rootPromiseId"], lost["processId"]) == (name, "one")
+            assert (lost["task"], lost["outcome"]) == (sent["sortId"], "disconnected")
+            assert lost["sentOn"] == sent["sentOn"]
+            assert lost["claimedOn"] == sent["claimedOn"] <= lost["endedOn"]
             done = api.post("/tasks/complete", json={"id": task[0], "counter": task[1]})
-            assert "processId" not in done.json(), "the protocol does not say who it was"
+            assert "processId" not in done.json(), "the API does not show which process it was"
     with Watcher(str(api.base_url)) as watcher:
-        assert taken in watcher.next()["runs"], "it is known for good"
+        first = watcher.next()
+    assert lost in first["attempts"]
+    (task_after,) = [task for task in first["tasks"] if task["rootPromiseId"] == name]
+    assert (task_after["processId"], task_after["state"]) == ("two", "COMPLETED")
+    assert task_after["claimedOn"] >= lost["endedOn"]
+
+
+def test_a_message_says_to_which_process_it_was_sent(
+    api: httpx.Client, poll_url: str, name: str
+) -> None:
+    with Watcher(str(api.base_url)) as watcher, Listener(poll_url, name, "one"):
+        watcher.next()
+        create(api, name, resonate_invoke=f"poll://any@{name}")
+        (task,) = watcher.next_of("tasks")
+        assert (task["state"], task["processId"]) == ("ENQUEUED", "one")
+        assert "claimedOn" not in task
+
+
+def test_callbacks_say_which_promise_waits_for_which(api: httpx.Client, name: str) -> None:
+    create(api, name)
+    create(api, f"{name}-shared")
+    with Watcher(str(api.base_url)) as watcher:
+        watcher.next()
+        for root in (name, f"{name}-other"):
+            body = {"rootPromiseId": root, "recv": "poll://any@g", "timeout": FAR}
+            api.post(f"/promises/callback/{name}-shared", json=body).raise_for_status()
+            callbacks = watcher.next_of("callbacks")
+            assert [(c["rootPromiseId"], c["promiseId"]) for c in callbacks] == [
+                (root, f"{name}-shared")
+            ]
+    with Watcher(str(api.base_url)) as watcher:
+        assert callbacks[0] in watcher.next()["callbacks"]
+
+
+def test_a_promise_of_the_sdk_says_its_function(api: httpx.Client, name: str) -> None:
+    param = {"data": base64.b64encode(b'{"func": "factorial", "args": [3]}').decode()}
+    api.post("/promises", json={"id": name, "timeout": FAR, "param": param})
+    create(api, f"{name}-other")
+    with Watcher(str(api.base_url)) as watcher:
+        found = {promise["id"]: promise.get("func") for promise in watcher.next()["promises"]}
+    assert (found[name], found[f"{name}-other"]) == ("factorial", None)
 
 
 def test_a_timer_says_when_it_is_due(api: httpx.Client, name: str) -> None:
@@ -140,7 +206,7 @@ def test_a_timer_says_when_it_is_due(api: httpx.Client, name: str) -> None:
         watcher.next()
         create(api, f"{name}.1", resonate_timeout="true")
         (timer,) = watcher.next_of("promises")
-        assert (timer["due"], timer["parent"]) == (FAR, name)
+        assert (timer["timeout"], timer["parent"]) == (FAR, name)
 
 
 def test_what_others_write_is_sent_as_it_is(api: httpx.Client, name: str) -> None:
@@ -150,7 +216,7 @@ def test_what_others_write_is_sent_as_it_is(api: httpx.Client, name: str) -> Non
         assert odd in [promise["id"] for promise in watcher.next()["promises"]]
 
 
-@pytest.mark.parametrize("path", ["/", "/page.css", "/page.js", "/watch"])
+@pytest.mark.parametrize("path", ["/", "/page.css", "/model.js", "/watch"])
 def test_the_page_asks_for_the_password_too(path: str) -> None:
     port, poll_port = free_ports(2)
     command = [sys.executable, "-m", "devserver", "--memory", "--username", "me"]
@@ -241,7 +307,7 @@ def test_what_is_over_is_remembered_no_more(db: sqlite3.Connection) -> None:
         run_once(db, f"p{i}", i, **invoke)
         seen, found = changes.since(seen, db, i)
         assert [promise.id for promise in found.promises] == [f"p{i}"]
-        assert [run.process for run in found.runs] == ["one"]
+        assert [task.process_id for task in found.tasks] == ["one"]
     assert (seen.pending, seen.open) == (frozenset(), {})
 
 
@@ -267,6 +333,28 @@ def test_of_too_many_promises_the_newest_are_shown(db: sqlite3.Connection) -> No
     assert [promise.id for promise in found.promises] == [
         f"p{i}" for i in range(10, changes.MAX_PROMISES + 10)
     ]
+
+
+def test_what_is_pending_is_shown_however_old_it_is(db: sqlite3.Connection) -> None:
+    run_once(db, "finished", 0, **{"resonate:invoke": "poll://any@g"})
+    create_in(db, "old", 1, **{"resonate:invoke": "poll://any@g"})
+    for i in range(changes.MAX_PROMISES):
+        create_in(db, f"p{i}", 2)
+        promises.complete(db, f"p{i}", CompletePromise("RESOLVED"), Caller(), 3)
+    _, found, left_out = changes.newest(db, 0)
+    assert left_out
+    assert len(found.promises) == changes.MAX_PROMISES
+    assert found.promises[0].id == "old"
+    assert [task.root_promise_id for task in found.tasks] == ["old"]
+
+
+def test_events_of_processes_are_kept_to_a_limit(db: sqlite3.Connection) -> None:
+    for i in range(processes.MAX_EVENTS):
+        processes.connected(db, f"worker-{i}", "g", i)
+        processes.disconnected(db, f"worker-{i}", "g", i)
+    _, found, _ = changes.newest(db, 0)
+    assert len(found.events) == processes.MAX_EVENTS
+    assert found.events[-1].number == processes.MAX_EVENTS
 
 
 def test_timers_that_are_over_take_no_room(db: sqlite3.Connection) -> None:

@@ -42,8 +42,6 @@ CREATE TABLE IF NOT EXISTS tasks (
     head            TEXT NOT NULL,         -- JSON: the tracing headers of the request
     recv            TEXT NOT NULL,         -- JSON
     process_id      TEXT,                  -- the process that has it: enqueued or claimed
-    claimed_by      TEXT,                  -- the last process that claimed it, for the page
-    claimed_before  TEXT,                  -- the process that had claimed it before that one
     counter         INTEGER NOT NULL DEFAULT 1,
     ttl             INTEGER NOT NULL DEFAULT 0,
     -- INIT: when to send it. PARKED: when it times out. ENQUEUED: when it is sent again.
@@ -51,13 +49,41 @@ CREATE TABLE IF NOT EXISTS tasks (
     expires_at      INTEGER NOT NULL DEFAULT 0,
     timeout         INTEGER NOT NULL,
     created_on      INTEGER NOT NULL,
-    completed_on    INTEGER
+    completed_on    INTEGER,
+    -- For the page: the latest attempt. The server sets them in updates that it makes anyway.
+    sent_on         INTEGER,
+    claimed_by      TEXT,                  -- unlike process_id, kept when the task is completed
+    claimed_on      INTEGER
 );
 -- Each index adds a page to the log of every commit that changes it.
 CREATE INDEX IF NOT EXISTS tasks_open ON tasks (state, expires_at)
     WHERE state IN ('INIT', 'PARKED', 'ENQUEUED', 'CLAIMED');
 CREATE INDEX IF NOT EXISTS tasks_open_of_root ON tasks (root_promise_id, state)
     WHERE state IN ('INIT', 'PARKED', 'ENQUEUED', 'CLAIMED');
+
+-- The attempts that ended without completing their task, for the page. A task's latest attempt
+-- is in its own row, so a run in which no worker fails writes nothing here.
+CREATE TABLE IF NOT EXISTS attempts (
+    sort_id         INTEGER PRIMARY KEY,
+    task            INTEGER NOT NULL,      -- the task's sort_id
+    root_promise_id TEXT NOT NULL,
+    process_id      TEXT NOT NULL,
+    sent_on         INTEGER,               -- NULL if the task was created claimed
+    claimed_on      INTEGER,               -- NULL if the process never claimed it
+    ended_on        INTEGER NOT NULL,
+    outcome         TEXT NOT NULL          -- disconnected, expired or dropped
+);
+
+-- Connections and starts of the server, for the page. Only the newest rows are kept.
+CREATE TABLE IF NOT EXISTS process_events (
+    sort_id         INTEGER PRIMARY KEY,
+    type            TEXT NOT NULL,         -- connected, disconnected or started (the server)
+    created_on      INTEGER NOT NULL,
+    process_id      TEXT,                  -- NULL for the server
+    poll_group      TEXT,
+    number          INTEGER,               -- the process's place in its group: worker 1, 2, ...
+    active_until    INTEGER                -- started: the last time the server was active before
+);
 
 CREATE TABLE IF NOT EXISTS schedules (
     sort_id         INTEGER PRIMARY KEY,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
@@ -40,9 +40,8 @@ MAX_TIME = 2**63 - 1
 # SQLite uses the partial indices of `schema.sql` only if a query repeats their condition.
 OPEN = "state IN ('INIT', 'PARKED', 'ENQUEUED', 'CLAIMED')"
 OUT = f"{OPEN} AND state IN ('ENQUEUED', 'CLAIMED')"
-# The new counter invalidates the claim of the process that had the task.
-TAKE_BACK = """UPDATE tasks
-    SET state = 'INIT', process_id = NULL, counter = counter + 1, expires_at = 0"""
+
+type Outcome = Literal["disconnected", "expired", "dropped"]
 
 
 class Claim(NamedTuple):
@@ -115,6 +114,7 @@ def create_invoke(
         recv=recv,
         process_id=process_id,
         claimed_by=process_id,
+        claimed_on=None if claimer is None else now,
         ttl=ttl,
         expires_at=expires_at,
         timeout=promise.timeout,
@@ -174,11 +174,12 @@ def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
     db.execute(
         """UPDATE tasks
            SET state = 'CLAIMED', process_id = :process_id, ttl = :ttl, expires_at = :expires_at,
-               claimed_by = :process_id, claimed_before = claimed_by
+               claimed_by = :process_id, claimed_on = :now
            WHERE id = :id""",
         {
             "id": request.id,
             "process_id": request.process_id,
+            "now": now,
             "ttl": ttl,
             "expires_at": min(now + ttl, task["timeout"]),
         },
@@ -209,7 +210,7 @@ def complete(db: sqlite3.Connection, request: TaskRef, now: int) -> tuple[bool, 
     return True, replace(to_task(row), process_id=None, completed_on=now)
 
 
-def drop(db: sqlite3.Connection, request: TaskRef) -> bool:
+def drop(db: sqlite3.Connection, request: TaskRef, now: int) -> bool:
     """Release a claimed task that is not finished. It is sent again.
 
     Returns:
@@ -223,7 +224,7 @@ def drop(db: sqlite3.Connection, request: TaskRef) -> bool:
         return False
     if task["counter"] != request.counter:
         raise ProtocolError(Code.TASK_COUNTER)
-    db.execute(f"{TAKE_BACK} WHERE id = ?", (request.id,))
+    _take_back(db, "id = ?", (request.id,), "dropped", now)
     return True
 
 
@@ -298,9 +299,9 @@ def send_ready(
             )
         else:
             db.execute(
-                """UPDATE tasks SET state = 'ENQUEUED', process_id = ?, expires_at = ?
+                """UPDATE tasks SET state = 'ENQUEUED', process_id = ?, expires_at = ?, sent_on = ?
                    WHERE id = ?""",
-                (connection.id, min(now + TIME_TO_CLAIM_MS, task.timeout), task.id),
+                (connection.id, min(now + TIME_TO_CLAIM_MS, task.timeout), now, task.id),
             )
             roots.add(task.root_promise_id)
             if message_type == "notify":
@@ -335,17 +336,20 @@ def time_out_parked(db: sqlite3.Connection, now: int) -> None:
     )
 
 
-def take_back_of_process(db: sqlite3.Connection, process_id: str, *, also_claimed: bool) -> None:
+def take_back_of_process(
+    db: sqlite3.Connection, process_id: str, now: int, *, also_claimed: bool
+) -> None:
     """Make the tasks that were sent to a process ready for other processes.
 
     Args:
         db: the database.
         process_id: the process.
+        now: ms since the epoch.
         also_claimed: whether to take back the tasks that it has claimed too, because it has
             ended. If it has not, the new counters refuse its late answers.
     """
     which = OUT if also_claimed else f"{OPEN} AND state = 'ENQUEUED'"
-    db.execute(f"{TAKE_BACK} WHERE process_id = ? AND {which}", (process_id,))
+    _take_back(db, f"process_id = ? AND {which}", (process_id,), "disconnected", now)
 
 
 def take_back_expired(db: sqlite3.Connection, now: int) -> set[str]:
@@ -357,7 +361,7 @@ def take_back_expired(db: sqlite3.Connection, now: int) -> set[str]:
     expired = f"{OUT} AND expires_at <= ?"
     rows = db.execute(f"SELECT process_id FROM tasks WHERE {expired}", (now,)).fetchall()
     if rows:
-        db.execute(f"{TAKE_BACK} WHERE {expired}", (now,))
+        _take_back(db, expired, (now,), "expired", now)
     return {row["process_id"] for row in rows}
 
 
@@ -371,6 +375,27 @@ def recover(db: sqlite3.Connection, now: int) -> None:
     db.execute(
         f"UPDATE tasks SET expires_at = MIN(?, timeout) WHERE {OPEN} AND state = 'ENQUEUED'",
         (now + TIME_TO_CLAIM_MS,),
+    )
+
+
+def _take_back(
+    db: sqlite3.Connection, which: str, parameters: tuple[Any, ...], outcome: Outcome, now: int
+) -> None:
+    """Make tasks ready again, and record the attempts that this ends."""
+    db.execute(
+        f"""INSERT INTO attempts (task, root_promise_id, process_id, sent_on, claimed_on,
+                                  ended_on, outcome)
+            SELECT sort_id, root_promise_id, process_id, sent_on, claimed_on, ?, ?
+            FROM tasks WHERE type <> 'notify' AND {which}""",
+        (now, outcome, *parameters),
+    )
+    # The new counter invalidates the claim of the process that had the task.
+    db.execute(
+        f"""UPDATE tasks
+            SET state = 'INIT', process_id = NULL, counter = counter + 1, expires_at = 0,
+                sent_on = NULL, claimed_by = NULL, claimed_on = NULL
+            WHERE {which}""",
+        parameters,
     )
 
 

@@ -1,0 +1,37 @@
+// The connection to `GET /watch`. It reconnects by itself, and says when the server is gone.
+
+const SILENCE = 12000; // ms without an event after which the server hangs: it sends one every 5 s
+
+export class Feed {
+  #source;
+  #heard = Date.now();
+  #hear;
+  #lost;
+
+  // `hear` gets each event, `lost` a text if the server is gone.
+  constructor(hear, lost) {
+    this.#hear = hear;
+    this.#lost = lost;
+    this.listen();
+    setInterval(() => {
+      if (this.#source.readyState === EventSource.OPEN && Date.now() - this.#heard > SILENCE) {
+        lost(`The server at ${location.host} does not answer. This page waits for it.`);
+      }
+    }, 1000);
+  }
+
+  listen() {
+    this.#source?.close();
+    const source = new EventSource("/watch");
+    this.#source = source;
+    source.addEventListener("message", ({ data }) => {
+      this.#heard = Date.now();
+      this.#hear(JSON.parse(data));
+    });
+    source.addEventListener("error", () => {
+      this.#lost(`The server at ${location.host} is gone. This page reconnects by itself.`);
+      // The browser retries a lost connection, but not an answer that is not a stream.
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.listen(), 1000);
+    });
+  }
+}

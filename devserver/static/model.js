@@ -1,0 +1,232 @@
+// What the page knows: promises, the attempts at them, and who waits for whom. The events of
+// `GET /watch` build it. Nothing here draws.
+
+import { Processes } from "/processes.js";
+import { isPending } from "/words.js";
+
+const RATE_WINDOW = 5000; // ms over which calls are counted for the rates
+
+export class Model {
+  promises = new Map(); // by id, without timers
+  roots = []; // the promises without a known parent, in the order of creation
+  processes = new Processes();
+  counts = { pending: 0, resolved: 0, rejected: 0, timers: 0 };
+  leftOut = false;
+  startedOn; // when the server started
+  version = 0; // grows with every event that changes something
+  structure = 0; // grows with every promise
+  #ahead = 0; // how many ms the server's clock is ahead of the browser's
+  #frozen; // the server's time when the server was last heard, while it is gone
+  #flow = []; // how many calls were created and finished when, for the rates
+  #deaths = { version: -1 };
+
+  // The server's time. It stands still while the server is gone, since nothing can happen then.
+  get now() {
+    return this.#frozen ?? Date.now() + this.#ahead;
+  }
+
+  freeze() {
+    this.#frozen ??= this.now;
+  }
+
+  apply(event) {
+    this.#frozen = undefined;
+    this.#ahead = event.now - Date.now();
+    const isFirst = event.startedOn !== undefined;
+    if (isFirst) {
+      this.promises.clear();
+      this.roots = [];
+      this.processes.clear();
+      this.counts = { pending: 0, resolved: 0, rejected: 0, timers: 0 };
+      this.leftOut = event.leftOut ?? false;
+      this.startedOn = event.startedOn;
+      this.structure += 1;
+    }
+    this.version += 1;
+    this.#takePromises(event.promises ?? [], isFirst);
+    for (const task of event.tasks ?? []) this.#takeTask(task);
+    for (const attempt of event.attempts ?? []) this.#takeAttempt(attempt);
+    for (const callback of event.callbacks ?? []) this.#takeCallback(callback);
+    this.processes.take(event.events ?? [], event.processes);
+  }
+
+  // How many calls are created and finished per second.
+  get rates() {
+    this.#flow = this.#flow.filter(({ at }) => at > Date.now() - RATE_WINDOW);
+    const sum = (key) => this.#flow.reduce((total, entry) => total + entry[key], 0);
+    return {
+      created: sum("created") / (RATE_WINDOW / 1000), finished: sum("finished") / (RATE_WINDOW / 1000),
+    };
+  }
+
+  // The attempts at a promise, in order. Each one: when its task became available, when the
+  // server sent it, when and by which process it was claimed, when and how it ended.
+  attempts(promise) {
+    promise.attempts ??= attemptsOf(promise);
+    return promise.attempts;
+  }
+
+  // The process that claimed a promise's task last.
+  lastWorker(promise) {
+    const last = this.attempts(promise).findLast(({ claimedOn }) => claimedOn !== undefined);
+    return last && this.processes.named(last.processId);
+  }
+
+  // The ids of the promises that a pending promise waits for, and the timer if it sleeps.
+  waits(promise) {
+    const [timer] = promise.timers.values();
+    const ids = [...promise.waits].filter((id) => {
+      const other = this.promises.get(id);
+      return other ? isPending(other) : !promise.endedTimers.has(id) && !promise.timers.has(id);
+    });
+    return { timer, ids };
+  }
+
+  // The processes that disconnected for good while promises that they had claimed last were
+  // pending, each with these promises, the oldest first.
+  get deaths() {
+    const version = `${this.version} ${Math.floor(this.now / 1000)}`; // a return may be overdue
+    if (this.#deaths.version !== version) this.#deaths = { version, list: this.#findDeaths() };
+    return this.#deaths.list;
+  }
+
+  // When the process that had a promise died, if it did.
+  diedOn(process, promise) {
+    const death = this.deaths.find((it) => it.process === process);
+    return death?.had.has(promise) ? death.at : undefined;
+  }
+
+  #findDeaths() {
+    const gone = new Map();
+    for (const process of this.processes) {
+      const at = this.processes.goneOn(process, this.now);
+      if (at !== undefined) gone.set(process.id, { process, at, had: new Set() });
+    }
+    if (!gone.size) return [];
+    for (const promise of this.promises.values()) {
+      const claims = this.attempts(promise).filter(({ claimedOn }) => claimedOn !== undefined);
+      claims.forEach(({ processId, claimedOn }, i) => {
+        const death = gone.get(processId);
+        if (!death || claimedOn > death.at) return;
+        if (claims[i + 1]?.claimedOn <= death.at || promise.completedOn <= death.at) return;
+        death.had.add(promise);
+      });
+    }
+    return [...gone.values()].filter(({ had }) => had.size).sort((a, b) => a.at - b.at);
+  }
+
+  #takePromises(told, isFirst) {
+    const flow = { at: Date.now(), created: 0, finished: 0 };
+    for (const promise of told) {
+      const old = this.promises.get(promise.id);
+      const parent = this.promises.get(promise.parent);
+      if (promise.timeout !== undefined) {
+        this.#takeTimer(promise, parent);
+        continue;
+      }
+      if (old) {
+        this.counts[kindOf(old)] -= 1;
+        if (isPending(old) && !isPending(promise)) flow.finished += 1;
+        Object.assign(old, promise);
+      } else {
+        flow.created += 1;
+        if (!isPending(promise)) flow.finished += 1;
+        this.#add(promise, parent);
+      }
+      this.counts[kindOf(promise)] += 1;
+      this.#touch(this.promises.get(promise.id), promise.completedOn ?? promise.createdOn);
+    }
+    if (!isFirst) this.#flow.push(flow);
+  }
+
+  #add(promise, parent) {
+    const added = {
+      ...promise, parentNode: parent, children: [], timers: new Map(), endedTimers: new Set(),
+      tasks: new Map(), lost: [], attempts: undefined, waits: new Set(),
+      callers: new Set(), refs: new Set(), active: promise.createdOn, calls: 1,
+    };
+    added.root = parent ? parent.root : added;
+    this.promises.set(promise.id, added);
+    if (parent) {
+      parent.children.push(added);
+      added.root.calls += 1;
+    } else {
+      this.roots.push(added);
+    }
+    this.structure += 1;
+  }
+
+  #takeTimer(timer, parent) {
+    if (!parent) return;
+    const known = parent.timers.delete(timer.id);
+    if (known) this.counts.timers -= 1;
+    if (isPending(timer)) {
+      parent.timers.set(timer.id, timer);
+      this.counts.timers += 1;
+    } else {
+      parent.endedTimers.add(timer.id);
+    }
+  }
+
+  #takeTask(task) {
+    const promise = this.promises.get(task.rootPromiseId);
+    if (!promise) return; // older than what is shown
+    promise.tasks.set(task.sortId, task);
+    promise.attempts = undefined;
+    this.#touch(promise, Math.max(task.createdOn, task.claimedOn ?? 0, task.completedOn ?? 0));
+    if (task.leafPromiseId && !task.isTimer) this.#connect(promise, task.leafPromiseId);
+  }
+
+  #takeAttempt(attempt) {
+    const promise = this.promises.get(attempt.rootPromiseId);
+    if (!promise) return;
+    promise.lost.push(attempt);
+    promise.attempts = undefined;
+    this.#touch(promise, attempt.endedOn);
+  }
+
+  #takeCallback({ rootPromiseId, promiseId }) {
+    const promise = this.promises.get(rootPromiseId);
+    if (!promise) return;
+    promise.waits.add(promiseId);
+    this.#connect(promise, promiseId);
+  }
+
+  // A promise that waits for one which another promise has called: a shared call.
+  #connect(caller, id) {
+    const called = this.promises.get(id);
+    if (!called || called.parentNode === caller || called === caller) return;
+    called.callers.add(caller.id);
+    caller.refs.add(id);
+  }
+
+  #touch(promise, time) {
+    promise.root.active = Math.max(promise.root.active, time);
+  }
+}
+
+function kindOf(promise) {
+  if (isPending(promise)) return "pending";
+  return promise.state === "RESOLVED" ? "resolved" : "rejected";
+}
+
+function attemptsOf(promise) {
+  const attempts = [];
+  for (const task of promise.tasks.values()) {
+    let availableOn = task.createdOn;
+    for (const lost of promise.lost) {
+      if (lost.task !== task.sortId) continue;
+      attempts.push({ ...lost, availableOn, isTimer: task.isTimer, leaf: task.leafPromiseId });
+      availableOn = lost.endedOn;
+    }
+    // A task that was completed with its promise before it was sent was no attempt.
+    if (task.completedOn !== undefined && task.processId === undefined) continue;
+    attempts.push({
+      availableOn, sentOn: task.sentOn, claimedOn: task.claimedOn, endedOn: task.completedOn,
+      processId: task.processId, isTimer: task.isTimer, leaf: task.leafPromiseId,
+      outcome: task.completedOn === undefined ? undefined : "completed",
+    });
+  }
+  const start = (it) => it.claimedOn ?? it.sentOn ?? it.availableOn;
+  return attempts.sort((a, b) => start(a) - start(b));
+}

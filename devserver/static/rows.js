@@ -1,0 +1,337 @@
+// The tree's rows in the document: only those that are on the screen, so thousands cost no more
+// than dozens. The rows scroll with the page, and the arrow keys move between them.
+
+import { drawHead } from "/head.js";
+import { drawLane, drawThrough, shape, takeoversOf } from "/lane.js";
+import { count, isPending, seconds, shortId, shortValue, stateName } from "/words.js";
+
+const MARGIN = 8; // rows above and below the screen
+const HEIGHT = 26; // of a row, px; also in the style sheet
+const STEP = 14; // of the indentation, px
+const ICONS = { PENDING: "○", RESOLVED: "✓" };
+
+export class Rows {
+  #list;
+  #model;
+  #tree;
+  #runs;
+  #open; // called with the id of a promise that the user wants to see in full
+  #rows = new Map(); // by key, those in the document
+  #chosen; // the key of the row that had the keyboard's focus last
+  #lit = new Set(); // ids that the pointer's row lights up
+
+  constructor(list, { model, tree, runs, open }) {
+    this.#list = list;
+    this.#model = model;
+    this.#tree = tree;
+    this.#runs = runs;
+    this.#open = open;
+    list.addEventListener("keydown", (event) => this.#press(event));
+    list.addEventListener("focusin", (event) => {
+      this.#chosen = event.target.closest("li")?.dataset.key;
+    });
+    list.addEventListener("click", (event) => this.#click(event));
+    list.addEventListener("pointerover", (event) => this.#light(event.target.closest("li")));
+    list.addEventListener("pointerleave", () => this.#light(undefined));
+    for (const type of ["scroll", "resize"]) {
+      addEventListener(type, () => requestAnimationFrame(() => this.draw()), { passive: true });
+    }
+  }
+
+  // Bring a promise's row onto the screen.
+  show(promise, hasFocus = true) {
+    this.#tree.reveal(promise);
+    const i = this.#tree.rows.findIndex((row) => row.kind === "call" && row.promise === promise);
+    if (i >= 0) this.#go(i, hasFocus);
+  }
+
+  // Draw the rows that are on the screen.
+  draw() {
+    this.#tree.update();
+    const { rows } = this.#tree;
+    const top = this.#list.getBoundingClientRect().top;
+    const first = Math.max(0, Math.floor(-top / HEIGHT) - MARGIN);
+    const last = Math.min(rows.length, Math.ceil((innerHeight - top) / HEIGHT) + MARGIN);
+    this.#list.style.height = `${rows.length * HEIGHT}px`;
+
+    const wanted = new Map();
+    for (let i = first; i < last; i += 1) wanted.set(rows[i].key, i);
+    // The focused row stays in the document off the screen too, or the keyboard loses its place.
+    const current = this.#current;
+    if (current >= 0) wanted.set(rows[current].key, current);
+    for (const [key, item] of this.#rows) {
+      if (!wanted.has(key)) {
+        item.remove();
+        this.#rows.delete(key);
+      }
+    }
+    const inOrder = [...wanted].sort((a, b) => a[1] - b[1]);
+    const added = [];
+    inOrder.forEach(([key, i], k) => {
+      const item = this.#rows.get(key) ?? newRow();
+      if (!this.#rows.has(key)) added.push(item);
+      this.#rows.set(key, item);
+      if (this.#list.children[k] !== item) this.#list.insertBefore(item, this.#list.children[k]);
+      item.style.transform = `translateY(${i * HEIGHT}px)`;
+      item.tabIndex = i === current ? 0 : -1;
+    });
+    const width = this.#rows.size ? inOrder.length && this.#rows.get(inOrder[0][0]).querySelector(".lane").clientWidth : 0;
+    for (const [key, i] of inOrder) this.#fill(this.#rows.get(key), rows[i], width);
+  }
+
+  // The index of the row that the Tab key leads to: where the keyboard was, or the first one.
+  get #current() {
+    const { rows } = this.#tree;
+    const i = this.#chosen === undefined ? -1 : rows.findIndex(({ key }) => key === this.#chosen);
+    return i >= 0 ? i : rows.length - 1 >= 0 ? 0 : -1;
+  }
+
+  #fill(item, row, width) {
+    const { promise, kind } = row;
+    item.dataset.key = row.key;
+    item.dataset.id = promise.id;
+    item.ariaLevel = row.level;
+    const siblings = row.kind === "run" || !promise.parentNode ? this.#model.roots : promise.parentNode.children;
+    item.ariaSetSize = kind === "call" && promise.parentNode === undefined && row.level === 2 ? 1 : siblings.length;
+    item.ariaPosInSet = item.ariaSetSize === "1" ? 1 : place(siblings, promise, !promise.parentNode);
+    const canFold = kind === "run" || promise.children.length > 0;
+    const foldKey = kind === "run" ? row.key : promise.id;
+    if (canFold && kind !== "fold") item.ariaExpanded = String(!this.#tree.isFolded(foldKey));
+    else item.removeAttribute("aria-expanded");
+    const isLit = this.#lit.has(promise.id) && kind === "call";
+    const state = isPending(promise) ? "pending" : promise.state === "RESOLVED" ? "resolved" : "rejected";
+    setClass(item, `${kind} ${state}${isLit ? " lit" : ""}${row.level === 1 ? " root" : ""}`);
+    if (kind === "run") this.#fillRun(item, row, width);
+    else if (kind === "fold") this.#fillFold(item, row, width);
+    else this.#fillCall(item, row, width);
+  }
+
+  #fillRun(item, { promise, key }, width) {
+    const run = this.#runs.of(promise);
+    const [rails, name, lane, what, age, worker] = item.children;
+    rails.replaceChildren();
+    setLabel(name, promise.id, this.#tree.isFolded(key) ? "▸" : "▾");
+    name.style.paddingInlineStart = "";
+    const kills = this.#model.deaths.filter(({ had }) => [...had].some((it) => it.root === promise)).length;
+    const summary = [count(promise.calls, "call"), kills ? count(kills, "kill") : ""].filter(Boolean);
+    setText(what, summary.join(", "));
+    setText(age, seconds((promise.completedOn ?? this.#model.now) - promise.createdOn));
+    setText(worker, "");
+    setClass(worker, "worker");
+    drawHead(lane, this.#model, this.#runs.axis(run), width);
+    lane.dataset.key = "";
+  }
+
+  #fillFold(item, row, width) {
+    const [rails, name, lane, what, age, worker] = item.children;
+    drawRails(rails, row);
+    name.style.paddingInlineStart = `${26 + row.indent * STEP}px`;
+    const pending = [...row.hidden].filter(isPending).length;
+    setLabel(name, `… ${row.hidden.size.toLocaleString("en")} more`, "");
+    setText(what, pending ? `${pending.toLocaleString("en")} pending` : "all finished");
+    for (const cell of [age, worker]) setText(cell, "");
+    setClass(worker, "worker");
+    drawThrough(lane, this.#model, this.#runs.axis(this.#runs.of(row.promise)), width);
+    lane.dataset.key = "";
+  }
+
+  #fillCall(item, row, width) {
+    const { promise } = row;
+    const [rails, name, lane, what, age, worker] = item.children;
+    drawRails(rails, row);
+    name.style.paddingInlineStart = `${26 + row.indent * STEP}px`;
+    const isAlone = row.level === 1;
+    setLabel(name, isAlone ? promise.id : shortId(promise.id, promise.root.id), ICONS[promise.state] ?? "✕", promise.id);
+    setRefs(name, promise);
+    setText(what, this.#what(promise));
+    what.title = isPending(promise) ? "" : shortValue(promise);
+    setText(age, seconds((promise.completedOn ?? this.#model.now) - promise.createdOn));
+    const last = this.#model.lastWorker(promise);
+    setText(worker, last ? `${takeoversOf(promise, this.#model).length ? "↪ " : ""}${last.name}` : "");
+    worker.title = last?.label ?? "";
+    setClass(worker, `worker${last && !last.isClient ? ` w${last.colour}` : ""}`);
+    const axis = this.#runs.axis(this.#runs.of(promise));
+    const time = isPending(promise) ? this.#model.now : this.#model.version;
+    const key = `${promise.id} ${axis.from} ${axis.to} ${width} ${time}`;
+    if (lane.dataset.key === key) return;
+    lane.dataset.key = key;
+    drawLane(lane, promise, this.#model, axis, width);
+  }
+
+  // A promise's value, or what it does or waits for.
+  #what(promise) {
+    if (promise.state === "RESOLVED") return shortValue(promise);
+    if (!isPending(promise)) return `${stateName(promise)} ${shortValue(promise)}`;
+    return doing(promise, this.#model);
+  }
+
+  #light(item) {
+    const promise = item && this.#model.promises.get(item.dataset.id);
+    const lit = new Set();
+    if (promise) {
+      for (let it = promise; it; it = it.parentNode) lit.add(it.id);
+      for (const id of [...promise.callers, ...promise.refs]) lit.add(id);
+    }
+    this.#lit = lit;
+    for (const [, row] of this.#rows) {
+      row.classList.toggle("lit", lit.has(row.dataset.id) && row.classList.contains("call"));
+    }
+  }
+
+  #click(event) {
+    const item = event.target.closest("li");
+    if (!item) return;
+    const row = this.#tree.rows.find(({ key }) => key === item.dataset.key);
+    if (!row) return;
+    const ref = event.target.closest("[data-ref]");
+    item.focus({ preventScroll: true });
+    if (ref) this.show(this.#model.promises.get(ref.dataset.ref));
+    else if (row.kind === "fold" || (row.kind === "run" && !event.target.closest(".full"))) this.#toggle(row);
+    else this.#open(row.promise.id);
+  }
+
+  #toggle(row, isFolded) {
+    if (row.kind === "fold") {
+      this.#tree.unfold(row.chain);
+    } else {
+      const key = row.kind === "run" ? row.key : row.promise.id;
+      this.#tree.fold(key, isFolded ?? !this.#tree.isFolded(key));
+    }
+    this.draw();
+  }
+
+  #press(event) {
+    if (event.ctrlKey || event.altKey || event.metaKey) return;
+    const i = this.#current;
+    const row = this.#tree.rows[i];
+    const end = this.#tree.rows.length - 1;
+    const moves = { ArrowDown: i + 1, ArrowUp: i - 1, PageDown: i + 10, PageUp: i - 10, Home: 0, End: end };
+    if (event.key in moves) {
+      event.preventDefault();
+      this.#go(Math.min(Math.max(moves[event.key], 0), end));
+    } else if (event.key === "Enter" || event.key === " ") {
+      event.preventDefault();
+      if (row.kind === "fold") this.#toggle(row);
+      else this.#open(row.promise.id);
+    } else if (event.key === "ArrowRight" || event.key === "ArrowLeft") {
+      event.preventDefault();
+      this.#sideways(row, i, event.key === "ArrowRight");
+    }
+  }
+
+  // As in every tree: left folds or goes to the parent, right unfolds or goes to the first call.
+  #sideways(row, i, isRight) {
+    const { rows } = this.#tree;
+    if (row.kind === "fold") {
+      if (isRight) this.#toggle(row);
+      return;
+    }
+    const canFold = row.kind === "run" || row.promise.children.length > 0;
+    const isFolded = this.#tree.isFolded(row.kind === "run" ? row.key : row.promise.id);
+    if (canFold && isFolded === isRight) this.#toggle(row, !isRight);
+    else if (isRight && rows[i + 1]?.level > row.level) this.#go(i + 1);
+    else if (!isRight) {
+      const parent = rows.findLastIndex((it, k) => k < i && it.level < row.level);
+      if (parent >= 0) this.#go(parent);
+    }
+  }
+
+  #go(i, hasFocus = true) {
+    this.#chosen = this.#tree.rows[i].key;
+    const top = this.#list.getBoundingClientRect().top + i * HEIGHT;
+    if (top < 2 * HEIGHT) scrollBy(0, top - 2 * HEIGHT);
+    if (top > innerHeight - 3 * HEIGHT) scrollBy(0, top - innerHeight + 3 * HEIGHT);
+    this.draw();
+    if (hasFocus) this.#rows.get(this.#chosen).focus({ preventScroll: true });
+  }
+}
+
+// What happens with a pending promise now.
+export function doing(promise, model) {
+  const open = model.attempts(promise).filter(({ endedOn }) => endedOn === undefined);
+  const claimed = open.find(({ claimedOn }) => claimedOn !== undefined);
+  if (claimed) return model.now - claimed.claimedOn < 1000 ? "runs" : `runs for ${seconds(model.now - claimed.claimedOn)}`;
+  const sent = open.find(({ sentOn }) => sentOn !== undefined);
+  if (sent) {
+    const to = model.processes.named(sent.processId).name;
+    const ago = model.now - sent.sentOn;
+    return ago < 500 ? `sent to ${to}` : `sent to ${to} ${seconds(ago)} ago, not claimed`;
+  }
+  if (open.length) return "waits for a worker";
+  const { timer, ids } = model.waits(promise);
+  if (timer) return `sleeps, ${seconds(timer.timeout - model.now)} to go`;
+  if (!ids.length) return promise.tasks.size ? "waits" : "pending";
+  const more = ids.length > 1 ? ` and ${ids.length - 1} more` : "";
+  return `waits for ${shortId(ids[0], promise.root.id)}${more}`;
+}
+
+export function setText(node, text) {
+  if (node.textContent !== text) node.textContent = text;
+}
+
+function setClass(node, name) {
+  if (node.className !== name) node.className = name;
+}
+
+// Put an id into its cell. If it is too long, its middle is left out: ids differ at the end.
+function setLabel(cell, label, icon, title = label) {
+  const [mark, head, tail] = cell.children;
+  setText(mark, icon);
+  const cut = label.length > 14 ? label.length - 8 : label.length;
+  setText(head, label.slice(0, cut));
+  setText(tail, label.slice(cut));
+  cell.title = title;
+}
+
+// The calls that a promise shares with others stand once in the tree, below their first caller.
+function setRefs(cell, promise) {
+  const wanted = [...promise.refs].slice(0, 3);
+  const refs = cell.querySelector(".refs");
+  if (refs.dataset.of === wanted.join("\n")) return;
+  refs.dataset.of = wanted.join("\n");
+  refs.replaceChildren(...wanted.map((id) => {
+    const ref = document.createElement("span");
+    ref.dataset.ref = id;
+    ref.textContent = `↗ ${shortId(id, promise.root.id)}`;
+    ref.title = `${promise.id} waits for ${id} too, which another call has created`;
+    return ref;
+  }));
+}
+
+function drawRails(svg, { indent, rails, branch, isChained, hasCalls }) {
+  const key = `${indent} ${rails} ${branch} ${isChained} ${hasCalls}`;
+  if (svg.dataset.key === key) return;
+  svg.dataset.key = key;
+  const x = (column) => 17 + column * STEP;
+  const lines = rails.map((column) => `M${x(column)} 0V${HEIGHT}`);
+  if (branch) lines.push(`M${x(indent - 1)} 0V${HEIGHT / 2 - 4}q0 4 4 4H${x(indent) - 7}`);
+  if (isChained) lines.push(`M${x(indent)} 0V${HEIGHT / 2 - 7}`);
+  if (hasCalls) lines.push(`M${x(indent)} ${HEIGHT / 2 + 7}V${HEIGHT}`);
+  svg.replaceChildren(shape("path", { d: lines.join("") || "M0 0" }));
+}
+
+function place(siblings, promise, isNewestFirst) {
+  const i = siblings.length < 200 ? siblings.indexOf(promise) : siblings.findIndex((it) => it === promise);
+  return isNewestFirst ? siblings.length - i : i + 1;
+}
+
+function newRow() {
+  const row = document.createElement("li");
+  row.setAttribute("role", "treeitem");
+  const rails = shape("svg", { class: "rails", "aria-hidden": "true" });
+  const name = document.createElement("span");
+  name.className = "id";
+  for (const part of ["mark", "head", "tail", "refs"]) {
+    const span = document.createElement("span");
+    span.className = part;
+    name.append(span);
+  }
+  const lane = shape("svg", { class: "lane", "aria-hidden": "true" });
+  row.append(rails, name, lane);
+  for (const part of ["what", "age", "worker"]) {
+    const cell = document.createElement("span");
+    cell.className = part;
+    row.append(cell);
+  }
+  return row;
+}

@@ -1,0 +1,158 @@
+// What happened, in words: the sentence at the top of the page, and the list of events.
+
+import { outages, takeoversOf } from "/lane.js";
+import { count, isPending, listed, seconds, shortId, shortValue, stateName } from "/words.js";
+
+const AT_ONCE = 500; // ms within which a takeover counts as immediate
+const UNCLAIMED = 1000; // ms after which the page says that a message is not claimed
+const MOST_TAKEN = 4; // calls of one survivor that the sentence names
+const MOST_NAMES = 4; // calls that it names in any other list
+const MOST_VALUE = 24; // characters of a value
+const MOST_DEATHS = 3; // that the sentence tells, the newest ones
+
+// Say what happened in a run, in a few sentences.
+export function sentence(model, run, axis) {
+  if (!run) return "";
+  const root = run.roots.at(-1);
+  const deaths = model.deaths.filter(({ had }) => [...had].some((it) => run.roots.includes(it.root)));
+  const parts = deaths.slice(-MOST_DEATHS).map((death) => tellDeath(model, death, run, axis));
+  if (deaths.length > MOST_DEATHS) parts.unshift(`${deaths.length - MOST_DEATHS} other workers died before.`);
+  for (const { from, to } of outages(model, axis)) {
+    parts.push(`The server was down for ${seconds(to - from)}, at ${seconds(from - axis.from)}.`);
+  }
+  parts.push(...unclaimed(model, run));
+  if (isPending(root)) {
+    if (!parts.length) parts.push(progress(model, root));
+  } else {
+    parts.push(outcome(root));
+  }
+  return parts.join(" ");
+}
+
+// The events of all runs, the newest first: { at, kind, text, promise }.
+export function events(model) {
+  const found = [];
+  const shownFrom = model.roots[0]?.createdOn ?? Infinity;
+  for (const process of model.processes) {
+    if (process.isClient || process.number === undefined) continue;
+    found.push({ at: process.firstOn, kind: "connected", text: `${process.label} connected` });
+    const gone = model.processes.goneOn(process, model.now);
+    const death = model.deaths.find((it) => it.process === process);
+    if (death) {
+      const had = [...death.had];
+      const ids = listed(had.map(({ id }) => id));
+      found.push({ at: gone, kind: "died", text: `${process.label} died; it had ${ids}`, promise: had[0] });
+    } else if (gone !== undefined) {
+      found.push({ at: gone, kind: "left", text: `${process.label} disconnected` });
+    }
+  }
+  for (const promise of model.promises.values()) {
+    for (const { at, process, from } of takeoversOf(promise, model)) {
+      const text = `${process.name} took over ${promise.id} from ${from.name}`;
+      found.push({ at, kind: "takeover", text, promise });
+    }
+  }
+  for (const root of model.roots) {
+    found.push({ at: root.createdOn, kind: "called", text: `${root.id} was called`, promise: root });
+    if (!isPending(root)) {
+      found.push({ at: root.completedOn, kind: "result", text: outcome(root).replace(/\.$/, ""), promise: root });
+    }
+  }
+  for (const { at, activeUntil } of model.processes.starts) {
+    if (activeUntil !== undefined) found.push({ at, kind: "server", text: "The server started again" });
+  }
+  return found.filter(({ at }) => at >= shownFrom - 60_000).sort((a, b) => b.at - a.at);
+}
+
+function tellDeath(model, { process, at, had }, run, axis) {
+  const calls = [...had].filter(({ root }) => run.roots.includes(root)).sort((a, b) => a.sortId - b.sortId);
+  const name = (promise) => shortId(promise.id, promise.root.id);
+  const takers = new Map(); // what each survivor took over
+  const waiting = [];
+  const awaited = new Set();
+  const needed = [];
+  const sleeping = [];
+  for (const call of calls) {
+    const next = model.attempts(call).find(({ claimedOn }) => claimedOn > at);
+    if (next) {
+      const heir = model.processes.named(next.processId);
+      const delay = next.claimedOn - at;
+      takers.set(heir.name, [...(takers.get(heir.name) ?? []), { name: name(call), delay }]);
+    } else if (isPending(call)) {
+      const { timer, ids } = model.waits(call);
+      const isOpen = model.attempts(call).some(({ endedOn, claimedOn }) => endedOn === undefined && claimedOn === undefined);
+      if (isOpen) needed.push(name(call));
+      else if (timer) sleeping.push(name(call));
+      else if (ids.length) {
+        waiting.push(name(call));
+        for (const id of ids) awaited.add(shortId(id, call.root.id));
+      } else needed.push(name(call));
+    }
+  }
+  for (const taken of takers.values()) taken.sort((a, b) => a.delay - b.delay);
+  const clauses = [...takers].sort(([, a], [, b]) => a[0].delay - b[0].delay)
+    .map(([heir, taken]) => `${heir} took over ${grouped(taken)}`);
+  if (needed.length) clauses.push(`${listed(needed, MOST_NAMES)} ${needed.length > 1 ? "wait" : "waits"} for a worker`);
+  if (sleeping.length) clauses.push(`${listed(sleeping, MOST_NAMES)} ${sleeping.length > 1 ? "need" : "needs"} no worker while asleep`);
+  if (waiting.length) {
+    const until = `${listed([...awaited], MOST_NAMES)} ${awaited.size > 1 ? "have" : "has"} finished`;
+    const which = waiting.length === calls.length && calls.length > 1 ? "they" : listed(waiting, MOST_NAMES);
+    clauses.push(`${which} ${waiting.length > 1 ? "need" : "needs"} no worker until ${until}`);
+  }
+  const all = listed(calls.map(name), MOST_NAMES);
+  return `${capital(process.label)} died at ${seconds(at - axis.from)}. It had ${all}${clauses.length ? `; ${clauses.join("; ")}` : ""}.`;
+}
+
+// "13 at once and 19 after 4.1 s"; of many, only the first one and how long the others took.
+function grouped(taken) {
+  const after = ({ delay }) => (delay < AT_ONCE ? "at once" : `after ${seconds(delay)}`);
+  if (taken.length > MOST_TAKEN) {
+    const [first, ...others] = taken;
+    const [from, to] = [seconds(others[0].delay), seconds(others.at(-1).delay)];
+    return `${first.name} ${after(first)} and ${others.length} others after ${from === to ? from : `${from} to ${to}`}`;
+  }
+  const byTime = new Map();
+  for (const it of taken) byTime.set(after(it), [...(byTime.get(after(it)) ?? []), it.name]);
+  return listed([...byTime].map(([when, names]) => `${listed(names)} ${when}`));
+}
+
+const capital = (words) => words[0].toUpperCase() + words.slice(1);
+
+// Messages that a worker has left unclaimed for long.
+function unclaimed(model, run) {
+  const late = [];
+  for (const process of model.processes) {
+    if (!process.isConnected || process.isClient) continue;
+    const calls = [];
+    let since = Infinity;
+    for (const promise of model.promises.values()) {
+      if (!isPending(promise) || !run.roots.includes(promise.root)) continue;
+      const sent = model.attempts(promise).find((it) => it.processId === process.id && it.claimedOn === undefined && it.endedOn === undefined);
+      if (!sent || model.now - sent.sentOn < UNCLAIMED) continue;
+      calls.push(promise.id);
+      since = Math.min(since, sent.sentOn);
+    }
+    if (calls.length) {
+      late.push(`${capital(process.label)} does not answer: it has not claimed ${listed(calls, 3)}, sent to it ${seconds(model.now - since)} ago.`);
+    }
+  }
+  return late;
+}
+
+function progress(model, root) {
+  let finished = 0;
+  const visit = [root];
+  while (visit.length) {
+    const promise = visit.pop();
+    if (!isPending(promise)) finished += 1;
+    for (const child of promise.children) visit.push(child);
+  }
+  return `${root.id} has run for ${seconds(model.now - root.createdOn)}: ${count(root.calls, "call")} created, ${finished.toLocaleString("en")} finished.`;
+}
+
+function outcome(root) {
+  const took = `after ${seconds(root.completedOn - root.createdOn)}`;
+  if (root.state !== "RESOLVED") return `${root.id} was ${stateName(root)} ${took}.`;
+  const value = shortValue(root);
+  return `${root.id} = ${value.length > MOST_VALUE ? `${value.slice(0, MOST_VALUE)}…` : value} ${took}.`;
+}
