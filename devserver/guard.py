@@ -15,10 +15,9 @@ The SDK, curl and other programs send no Origin and no Sec-Fetch-Site.
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, NamedTuple, Self
-
-from starlette.datastructures import Headers
 
 from devserver.errors import Code, ProtocolError, refuse
 
@@ -32,6 +31,9 @@ _AUTHORITY = re.compile(
     r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.%-]+)?)\]|([^\s:/?#@\[\]]+))(?::([0-9]{0,5}))?", re.ASCII
 )
 _HTTP_PORT = 80
+_HEADERS = frozenset(
+    (b"host", b"origin", b"sec-fetch-site", b"sec-fetch-mode", b"sec-fetch-dest", b"user-agent")
+)
 
 
 class Host(NamedTuple):
@@ -82,10 +84,13 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> ProtocolError | None:
         """Decide about a request, from its head alone."""
-        headers = Headers(scope=scope)
-        given = headers.getlist("host")
-        host = Host.parse(given[0]) if len(given) == 1 else None
-        if host is None and (given or scope["http_version"] != "1.0"):
+        headers: dict[bytes, list[str]] = {}
+        for name, value in scope["headers"]:
+            if name in _HEADERS:
+                headers.setdefault(name, []).append(value.decode("latin-1"))
+        hosts = headers.get(b"host", [])
+        host = Host.parse(hosts[0]) if len(hosts) == 1 else None
+        if host is None and (hosts or scope["http_version"] != "1.0"):
             return ProtocolError(Code.INVALID, "The request must have one valid Host header.")
         if host is not None and not self._is_own(host.name):
             return ProtocolError(
@@ -93,50 +98,52 @@ class Guard:
                 f"This server is not known as {host.name}. "
                 f"If that is its name, start devserver with --allow-host {host.name}.",
             )
-        for origin in headers.getlist("origin"):
+        for origin in headers.get(b"origin", []):
             scheme, _, authority = origin.partition("://")
             if host is None or (scheme, Host.parse(authority)) != (scope["scheme"], host):
-                return _forbidden(f"a page of another origin, {origin}")
-        site = headers.get("sec-fetch-site")
-        if site in {"cross-site", "same-site"} and not _opens_the_page(scope, headers):
-            return _forbidden(f"a page of another site (Sec-Fetch-Site: {site})")
-        if site is None and self._has_effect(scope) and _is_browser(headers):
-            return _forbidden("a browser, and the request would change something")
+                return _forbidden(f"A page of another origin, {origin}, sent it.")
+        for site in headers.get(b"sec-fetch-site", []):
+            if site in {"cross-site", "same-site"} and not _opens_the_page(scope, headers):
+                return _forbidden(f"A page of another site sent it (Sec-Fetch-Site: {site}).")
+        if self._is_for_programs(scope) and _is_browser(headers):
+            return _forbidden("A browser sent it, and it would change something.")
         return None
 
     def _is_own(self, name: str) -> bool:
         return name in self._names or name.endswith(".localhost") or _is_address(name)
 
-    def _has_effect(self, scope: Scope) -> bool:
-        """Tell whether this would change something though it is a GET request."""
+    def _is_for_programs(self, scope: Scope) -> bool:
+        """Tell whether a GET request claims, completes or drops a task, or joins a worker group.
+
+        A browser sends such a request without an Origin when it follows a link or a redirect. Then
+        it may also leave out `Sec-Fetch-Site`, or send `none`.
+        """
         port: int = scope["server"][1]
         path: str = scope["path"]
         return port == self._poll_port or path.startswith(("/tasks/", "/poll/"))
 
 
-def _forbidden(sender: str) -> ProtocolError:
-    return ProtocolError(
-        Code.FORBIDDEN,
-        f"It was sent by {sender}. Only this server's own page and programs may use it; "
-        "no option changes that.",
-    )
+def _forbidden(reason: str) -> ProtocolError:
+    explanation = "Only programs and this server's own page may use it; no option changes that."
+    return ProtocolError(Code.FORBIDDEN, f"{reason} {explanation}")
 
 
-def _opens_the_page(scope: Scope, headers: Headers) -> bool:
+def _opens_the_page(scope: Scope, headers: dict[bytes, list[str]]) -> bool:
     """Tell whether the browser opens the page in a tab, which the linking site cannot read."""
     return (
         scope["method"] == "GET"
         and scope["path"] == "/"
-        and headers.get("sec-fetch-mode") == "navigate"
-        and headers.get("sec-fetch-dest") == "document"
+        and headers.get(b"sec-fetch-mode") == ["navigate"]
+        and headers.get(b"sec-fetch-dest") == ["document"]
     )
 
 
-def _is_browser(headers: Headers) -> bool:
-    # A page cannot change this header in a request that it may send without asking the server.
-    return headers.get("user-agent", "").startswith("Mozilla/")
+def _is_browser(headers: dict[bytes, list[str]]) -> bool:
+    # All browsers begin with this. A page cannot change it without asking the server first (CORS).
+    return any(agent.startswith("Mozilla/") for agent in headers.get(b"user-agent", []))
 
 
+@lru_cache(maxsize=64)  # almost all requests have the same one
 def _is_address(name: str) -> bool:
     try:
         ip_address(name)

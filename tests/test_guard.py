@@ -228,8 +228,9 @@ def test_other_origins_are_refused(port: Port, origins: list[str]) -> None:
 
 
 @pytest.mark.parametrize("site", ["same-origin", "none"])
-def test_the_servers_own_page_is_answered(port: Port, site: str) -> None:
-    assert port.ask("host: localhost:PORT", BROWSER, f"sec-fetch-site: {site}")[0] == 200
+def test_the_servers_own_page_is_answered(guarded: dict[str, Port], site: str) -> None:
+    fetch = f"sec-fetch-site: {site}"
+    assert guarded["api"].ask("host: localhost:PORT", BROWSER, fetch)[0] == 200
 
 
 @pytest.mark.parametrize("site", ["cross-site", "same-site"])
@@ -263,18 +264,21 @@ def test_a_link_to_the_page_is_answered(guarded: dict[str, Port]) -> None:
         assert ask(path=path) == 403
 
 
-def test_a_browser_that_does_not_say_which_site_may_only_read(guarded: dict[str, Port]) -> None:
-    """Browsers send no `Sec-Fetch-Site` over plain HTTP to other machines, and old ones never."""
+@pytest.mark.parametrize("site", [[], ["sec-fetch-site: none"]])
+def test_a_browser_that_does_not_name_a_site_can_only_read(
+    guarded: dict[str, Port], site: list[str]
+) -> None:
+    """So it is over plain HTTP to other machines, and after a redirect from a typed address."""
     lan = "host: 192.168.178.20:PORT"
     api, poll = guarded["api"], guarded["poll"]
     for path in ("/", "/page.js", "/promises?id=*", "/watch"):
-        assert api.ask(lan, BROWSER, request=f"GET {path} HTTP/1.1")[0] == 200
+        assert api.ask(lan, *site, BROWSER, request=f"GET {path} HTTP/1.1")[0] == 200
     for action in ("claim", "complete", "drop", "heartbeat"):
         link = f"GET /tasks/{action}/x/1 HTTP/1.1"
-        assert api.ask(lan, BROWSER, request=link)[0] == 403
+        assert api.ask(lan, *site, BROWSER, request=link)[0] == 403
         assert api.ask(lan, "user-agent: curl/8.5.0", request=link)[0] in {200, 404}
-    assert api.ask(lan, BROWSER, request="GET /poll/g/i HTTP/1.1")[0] == 403
-    assert poll.ask(lan, BROWSER)[0] == 403
+    assert api.ask(lan, *site, BROWSER, request="GET /poll/g/i HTTP/1.1")[0] == 403
+    assert poll.ask(lan, *site, BROWSER)[0] == 403
     assert poll.ask(lan, "user-agent: python-requests/2.32")[0] == 200
 
 

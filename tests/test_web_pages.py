@@ -93,10 +93,13 @@ HELPERS = """
 """
 
 
-class EmptyPage(BaseHTTPRequestHandler):
+class EvilPage(BaseHTTPRequestHandler):
+    """An empty page; with `?URL`, a redirect to that URL."""
+
     def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("content-type", "text/html")
+        _, _, url = self.path.partition("?")
+        self.send_response(302 if url else 200)
+        self.send_header("location" if url else "content-type", url or "text/html")
         self.end_headers()
         self.wfile.write(b"<!doctype html><title>Evil</title><body>")
 
@@ -174,7 +177,7 @@ def attackers() -> Iterator[dict[str, str]]:
     with ExitStack() as stack:
         pages = {}
         for name in ("public", "neighbour"):
-            server = ThreadingHTTPServer(("127.0.0.1", 0), EmptyPage)
+            server = ThreadingHTTPServer(("127.0.0.1", 0), EvilPage)
             stack.callback(server.server_close)
             stack.callback(server.shutdown)
             threading.Thread(target=server.serve_forever).start()
@@ -269,6 +272,24 @@ def test_a_page_cannot_navigate_to_the_server(
             with page.expect_response(lambda response: response.url.startswith(ports)) as answer:
                 run(page, f"({attack}, null)", victim.arguments)
             assert answer.value.status == 403
+            victim.check_untouched()
+
+
+def test_a_typed_address_cannot_lead_to_a_task(
+    context: BrowserContext, target: Target, attacker: str, subtests: pytest.Subtests
+) -> None:
+    """The browser sends `Sec-Fetch-Site: none`, also for a link in a mail, and after redirects."""
+    page = context.new_page()
+    for path in ("claim", "complete", "drop", "heartbeat", "group"):
+        with subtests.test(path), victim_of(target) as victim:
+            known = victim.arguments
+            url = f"{target.api}/tasks/{path}/{known['task']}"
+            if path == "group":
+                url = f"{target.poll}/{victim.name}/intruder"
+            for address in (url, f"{attacker}?{url}"):
+                answer = page.goto(address)
+                assert answer is not None
+                assert answer.status == 403
             victim.check_untouched()
 
 
