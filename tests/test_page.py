@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import httpx
 import pytest
+from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
 from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from cluster import Cluster, free_ports
@@ -495,6 +496,29 @@ def test_j_and_k_go_from_event_to_event(page: Page, cluster: Cluster) -> None:
         expect(said).to_contain_text(words)
     page.keyboard.press("k")
     expect(page.locator("li:focus")).to_have_attribute("data-id", "two")
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
+def test_axe_finds_nothing(page: Page, cluster: Cluster, width: int, scheme: str) -> None:
+    def check() -> None:
+        found = Axe().run(page)
+        assert found.violations_count == 0, found.generate_report()
+
+    page.set_viewport_size({"width": width, "height": 800})
+    page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
+    expect(page.locator("#empty")).to_be_visible()
+    check()
+    cluster.start_workers(2, pace=0.5)
+    client = cluster.start_client(5)
+    victim = cluster.wait_for_worker("factorial(3)")
+    victim.kill()
+    expect(page.locator("#sentence")).to_contain_text("died at")
+    check()
+    assert client.wait() == 0
+    page.get_by_text("All events").click()
+    row_of(page, "factorial-4").click()
+    expect(page.get_by_role("complementary")).to_contain_text("Attempts")
+    check()
 
 
 def test_the_page_asks_for_the_password(browser: Browser, cluster: Cluster) -> None:
