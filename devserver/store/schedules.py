@@ -1,12 +1,11 @@
-"""Schedules: promises that are created again and again."""
+"""Schedules, each of which creates a promise at every time that its cron expression names."""
 
 from __future__ import annotations
 
-from datetime import datetime
+import logging
 from typing import TYPE_CHECKING
 
-from croniter import croniter
-
+from devserver.cron import CronError, next_run
 from devserver.errors import Code, ProtocolError
 from devserver.models import CreatePromise, Schedule, Value
 from devserver.store import promises
@@ -25,19 +24,29 @@ if TYPE_CHECKING:
 
     from devserver.models import CreateSchedule, Search
 
+logger = logging.getLogger(__name__)
+
 
 def create(
     db: sqlite3.Connection, request: CreateSchedule, caller: Caller, now: int
 ) -> tuple[bool, Schedule]:
-    """Create a schedule; its first run is at the next time that its cron expression names.
+    """Create a schedule. Its first run is at the next time that its cron expression names.
 
     Returns:
-        Whether it is new, and the schedule.
+        Whether this request created it, and the schedule.
 
     Raises:
-        ProtocolError: the expression is not valid, or there is another schedule of that name.
+        ProtocolError: the expression is not valid, or another schedule has that id.
     """
-    next_run_time = _next_time(request.cron, now)
+    try:
+        next_run_time = next_run(request.cron, now)
+    except CronError as e:
+        detail = "the field cron must be a valid cron expression"
+        raise ProtocolError(Code.INVALID, detail) from e
+    if next_run_time is None:
+        # The real server accepts such a schedule, and tries to run it without end.
+        detail = "the field cron must name a time within the next five years"
+        raise ProtocolError(Code.INVALID, detail)
     found = _find(db, request.id)
     if found is not None:
         if caller.repeats(found.idempotency_key):
@@ -66,7 +75,7 @@ def get(db: sqlite3.Connection, schedule_id: str) -> Schedule:
     """Read a schedule.
 
     Raises:
-        ProtocolError: there is none with that id.
+        ProtocolError: no schedule has that id.
     """
     schedule = _find(db, schedule_id)
     if schedule is None:
@@ -75,10 +84,10 @@ def get(db: sqlite3.Connection, schedule_id: str) -> Schedule:
 
 
 def search(db: sqlite3.Connection, query: Search) -> list[tuple[int, Schedule]]:
-    """Find schedules, the newest first.
+    """Find schedules, newest first.
 
     Returns:
-        At most as many as the query's limit, each with its place in the order of creation.
+        Up to `query.limit` schedules, each with its place in the order of creation.
     """
     rows = db.execute(
         f"SELECT * FROM schedules WHERE {SEARCH} ORDER BY sort_id DESC LIMIT :limit",
@@ -88,19 +97,19 @@ def search(db: sqlite3.Connection, query: Search) -> list[tuple[int, Schedule]]:
 
 
 def delete(db: sqlite3.Connection, schedule_id: str) -> None:
-    """Delete a schedule; the promises that it has created stay.
+    """Delete a schedule. The promises that it has created remain.
 
     Raises:
-        ProtocolError: there is none with that id.
+        ProtocolError: no schedule has that id.
     """
     if not db.execute("DELETE FROM schedules WHERE id = ?", (schedule_id,)).rowcount:
         raise ProtocolError(Code.SCHEDULE_NOT_FOUND)
 
 
 def run_due(db: sqlite3.Connection, now: int) -> None:
-    """Create the promises of all schedules whose time has come.
+    """Run every schedule that is due: create its promise.
 
-    A schedule that has missed several times, because the server was down, runs once for them.
+    A schedule that missed several runs, because the server was down, runs once for all of them.
     """
     due = db.execute(
         "SELECT * FROM schedules WHERE next_run_time <= ? ORDER BY next_run_time, sort_id", (now,)
@@ -110,7 +119,7 @@ def run_due(db: sqlite3.Connection, now: int) -> None:
         _run(db, schedule, now)
         db.execute(
             "UPDATE schedules SET last_run_time = next_run_time, next_run_time = ? WHERE id = ?",
-            (_next_time(schedule.cron, now), schedule.id),
+            (_next_run_time(schedule, now), schedule.id),
         )
 
 
@@ -127,21 +136,22 @@ def _run(db: sqlite3.Connection, schedule: Schedule, now: int) -> None:
         | {"resonate:schedule": schedule.id, "resonate:invocation": "true"},
     )
     if promises.exists(db, promise_id):
-        return  # somebody else has made this run's promise, and it is made once
+        return  # A client created the promise of this run, and a promise is created once.
     promises.create(db, request, Caller(), now)
 
 
-def _next_time(cron: str, after: int) -> int:
-    """Find the next time that a cron expression names, on this machine's clock, in ms."""
-    if not cron.startswith("@") and len(cron.split()) not in {5, 6}:
-        raise ProtocolError(Code.INVALID, "the field cron must be a valid cron expression")
-    begin = datetime.fromtimestamp(after / 1000)  # noqa: DTZ006 - cron means local time
+def _next_run_time(schedule: Schedule, now: int) -> int:
+    """Find the time of a schedule's next run after the one that is due now."""
     try:
-        found: datetime = croniter(cron, begin, second_at_beginning=True).get_next(datetime)
-    except (ValueError, KeyError) as e:
-        detail = "the field cron must be a valid cron expression"
-        raise ProtocolError(Code.INVALID, detail) from e
-    return int(found.timestamp()) * 1000
+        # From the run that is due, so that the runs of `@every` stay as far apart as they should.
+        time = next_run(schedule.cron, schedule.next_run_time)
+        if time is not None and time <= now:
+            time = next_run(schedule.cron, now)
+    except CronError as e:
+        # Earlier versions of this server accepted expressions that this one does not.
+        logger.warning("Schedule %s does not run any more: %s", schedule.id, e)
+        time = None
+    return MAX_TIME if time is None else time
 
 
 def _find(db: sqlite3.Connection, schedule_id: str) -> Schedule | None:
