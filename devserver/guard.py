@@ -87,7 +87,7 @@ class Guard:
         headers: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
             if name in _HEADERS:
-                headers.setdefault(name, []).append(value.decode("latin-1"))
+                headers.setdefault(name, []).append(value.decode("latin-1").strip())
         hosts = headers.get(b"host", [])
         host = Host.parse(hosts[0]) if len(hosts) == 1 else None
         if host is None and (hosts or scope["http_version"] != "1.0"):

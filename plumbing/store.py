@@ -77,6 +77,10 @@ class Store(RemoteStore):
             return f"No Resonate server at {self.url}."
         if status == 401:
             fail(self.unauthorised)
+        if status == 403:
+            with suppress(ValueError, TypeError, LookupError):
+                reason = json.loads(content)["error"]["details"][0]["message"]
+                fail(f"The server at {self.url} refused the request. {reason}")
         with suppress(ValueError, TypeError):
             if status == 200 and "promises" in json.loads(content):
                 return None

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import httpx
 import pytest
 
-from cluster import Cluster, free_ports
+from cluster import ROOT, Cluster, free_ports
 from tests.listener import Listener
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ def port(request: pytest.FixtureRequest, guarded: dict[str, Port]) -> Port:
         "LocalHost:PORT",
         "localhost.:PORT",
         "localhost:",
+        " \tlocalhost:PORT \t",
         "any.name.localhost:PORT",
         "127.0.0.1:PORT",
         "127.0.0.2",
@@ -335,6 +336,17 @@ def test_a_name_to_allow_has_no_scheme_and_no_port(name: str) -> None:
     ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert ended.returncode == 2
     assert ended.stderr.endswith(f"{name!r} is not a host name without a scheme or a port\n")
+
+
+@pytest.mark.parametrize("script", ["factorial_worker.py", "factorial_client.py"])
+def test_the_scripts_say_which_option_allows_their_host(script: str) -> None:
+    host = "http://127.1"  # the system takes this for 127.0.0.1, and the server for a name
+    with Cluster() as cluster:
+        command = ["env", f"RESONATE_HOST={host}", sys.executable, str(ROOT / script)]
+        process = cluster.launch("lost", [*command, "3"] if "client" in script else command)
+        assert process.wait() == 1
+        assert len(process.errors) == 1
+        assert "start devserver with --allow-host 127.1" in process.errors[0]
 
 
 READS = [
