@@ -157,7 +157,7 @@ def _picture(text: str) -> Path:
 def _seconds(text: str) -> float:
     seconds = float(text)
     if not 0 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError("between 0 and 3600 seconds, please")
+        raise argparse.ArgumentTypeError("must be from 0 to 3600 seconds")
     return seconds
 
 

@@ -1,10 +1,11 @@
-"""A program on a terminal of its own, and what a person would see there."""
+"""A program on a terminal of its own, and what a person sees there."""
 
 from __future__ import annotations
 
 import fcntl
 import os
 import pty
+import select
 import struct
 import subprocess
 import termios
@@ -28,7 +29,7 @@ class Terminal:
 
     Args:
         command: the program and its arguments.
-        env: what is changed in the environment.
+        env: variables to add to the environment.
     """
 
     def __init__(self, command: list[str], env: dict[str, str]) -> None:
@@ -37,6 +38,7 @@ class Terminal:
         self._theirs = theirs
         self._screen = pyte.Screen(COLUMNS, LINES)
         self._stream = pyte.ByteStream(self._screen)
+        self._unread = b""
         self.raw = b""
         self.process = subprocess.Popen(
             command,
@@ -46,7 +48,7 @@ class Terminal:
             stdout=theirs,
             stderr=theirs,
             start_new_session=True,
-            # One system call in the child: it makes this terminal its own.
+            # One system call in the child: it makes this terminal the controlling one.
             preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
         REAPER.add(self.process.pid)
@@ -63,7 +65,7 @@ class Terminal:
 
     @property
     def lines(self) -> list[str]:
-        """What is on the screen now."""
+        """The lines on the screen now."""
         return [line.rstrip() for line in self._screen.display]
 
     @property
@@ -78,24 +80,39 @@ class Terminal:
     def wait_for(self, condition: Callable[[list[str]], bool]) -> list[str]:
         """Read on until the screen meets a condition.
 
+        It is checked after each line, so that no frame is missed on a slow machine.
+
         Returns:
             The screen.
         """
-        os.set_blocking(self._ours, False)
-        deadline = time.monotonic() + PATIENCE
         while not condition(self.lines):
-            ended = self.process.poll() is not None
-            try:
-                read = os.read(self._ours, 1_000_000)
-            except BlockingIOError:
-                assert not ended, "\n".join(self.lines)
-                assert time.monotonic() < deadline, "\n".join(self.lines)
-                time.sleep(0.01)  # a pseudo-terminal has no other way to wait with a limit
-            else:
-                self.raw += read
-                self._stream.feed(read)
+            if not self._unread and not self._read():
+                assert condition(self.lines), "\n".join(self.lines)
+                break
+            line, end, self._unread = self._unread.partition(b"\n")
+            self._stream.feed(line + end)
         return self.lines
 
-    def wait_for_text(self, text: str) -> list[str]:
-        """Read on until a line on the screen contains a text."""
-        return self.wait_for(lambda lines: any(text in line for line in lines))
+    def wait_for_text(self, *texts: str) -> list[str]:
+        """Read on until the screen shows all of some texts, each in one line."""
+        return self.wait_for(
+            lambda lines: all(any(text in line for line in lines) for text in texts)
+        )
+
+    def _read(self) -> bool:
+        """Wait for output.
+
+        Returns:
+            Whether there is some: no, if the program has ended or prints nothing for long.
+        """
+        deadline = time.monotonic() + PATIENCE
+        ended = False
+        while not select.select([self._ours], [], [], 0.05)[0]:
+            # This process has the program's side of the terminal open too, so there is no end of
+            # file. What the program printed before its end is there at the next look.
+            if ended or time.monotonic() > deadline:
+                return False
+            ended = self.process.poll() is not None
+        self._unread = os.read(self._ours, 1_000_000)
+        self.raw += self._unread
+        return True

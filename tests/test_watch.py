@@ -6,8 +6,6 @@ import asyncio
 import base64
 import json
 import signal
-import subprocess
-import sys
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Self
 from uuid import uuid4
@@ -15,7 +13,7 @@ from uuid import uuid4
 import httpx
 import pytest
 
-from cluster import Cluster, free_ports
+from cluster import Cluster
 from devserver.connections import Connections
 from devserver.engine import Engine
 from devserver.models import ClaimTask, CompletePromise, CreatePromise, TaskRef
@@ -214,23 +212,6 @@ def test_what_others_write_is_sent_as_it_is(api: httpx.Client, name: str) -> Non
     create(api, odd)
     with Watcher(str(api.base_url)) as watcher:
         assert odd in [promise["id"] for promise in watcher.next()["promises"]]
-
-
-@pytest.mark.parametrize("path", ["/", "/page.css", "/model.js", "/watch"])
-def test_the_page_asks_for_the_password_too(path: str) -> None:
-    port, poll_port = free_ports(2)
-    command = [sys.executable, "-m", "devserver", "--memory", "--username", "me"]
-    command += ["--password", "secret", "--port", str(port), "--poll-port", str(poll_port)]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as server:
-        assert server.stdout is not None
-        server.stdout.readline()
-        url = f"http://127.0.0.1:{port}{path}"
-        refused = httpx.get(url)
-        assert refused.status_code == 401
-        assert refused.headers["www-authenticate"].startswith("Basic ")
-        with httpx.stream("GET", url, auth=("me", "secret")) as response:
-            assert response.status_code == 200
-        server.terminate()
 
 
 @pytest.mark.parametrize("path", ["/", "/page.css", "/page.js"])
