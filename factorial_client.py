@@ -1,30 +1,31 @@
-"""The client: it asks the workers for one factorial, and prints it."""
+"""A client: it asks the workers for one factorial, and prints it."""
 
-from argparse import ArgumentParser, ArgumentTypeError
+import sys
+from argparse import ArgumentParser
 
-from plumbing import Client
+from plumbing import Resonate  # the SDK's class, with a sturdier connection
+from plumbing.terminal import run, waiting
 
-resonate = Client(group="factorial-client")
-
-
-def whole_number(text: str) -> int:
-    """Read n from the command line; all results of a run past 10,000 would fill a disk."""
-    if not text.isdecimal() or int(text) > 10_000:
-        raise ArgumentTypeError(f"{text!r} is not a whole number from 0 to 10000")
-    return int(text)
+resonate = Resonate.remote(group="factorial-client")
 
 
 def main() -> None:
     """Print `Result: ` and the factorial of n."""
     parser = ArgumentParser(description="Calculate the factorial of n on the workers.")
-    parser.add_argument("n", type=whole_number, help="the number to compute the factorial of")
+    parser.add_argument("n", type=int, help="a whole number from 0 to 10000")
     n = parser.parse_args().n
+    if not 0 <= n <= 10_000:  # the results of a longer run would fill a disk
+        parser.error("n must be from 0 to 10000")
 
-    result = resonate.options(target="poll://any@factorial-worker").rpc(
-        f"factorial-{n}", "factorial", n=n
-    )
+    try:
+        with waiting(f"factorial-{n}"):
+            result = resonate.options(target="poll://any@factorial-worker").rpc(
+                f"factorial-{n}", "factorial", n=n
+            )
+    except Exception as e:  # noqa: BLE001 - the promise may be rejected with any of them
+        sys.exit(f"factorial({n}) failed: {e}")
     print(f"Result: {result}")
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "Interrupted. The call goes on without this client; ask again for its result.", 130)

@@ -1,5 +1,6 @@
-"""A worker: it computes factorials, and leaves each smaller one to the whole group."""
+"""A worker: it computes factorials, together with the other workers of its group."""
 
+import sys
 from argparse import ArgumentParser
 from collections.abc import Generator
 from threading import Event
@@ -7,54 +8,52 @@ from typing import Any
 
 from resonate import Context
 
-from plumbing import Worker, shortened
+from plumbing import Resonate  # the SDK's class, with a sturdier connection
+from plumbing.terminal import run, shortened
 
-resonate = Worker(group="factorial-worker")
+resonate = Resonate.remote(group="factorial-worker")
 
 
 @resonate.register
 def factorial(ctx: Context, n: int) -> Generator[Any, Any, int]:
-    """Return n!, with a durable promise for every level of the recursion."""
+    """Return n!, with a durable promise for each level of the recursion."""
     if type(n) is not int or n < 0:
         raise ValueError(f"n must be a whole number from 0 up, not {n!r}")
     print(f"factorial({n})")
-    result = 1
-    if n > 1:
-        if pace := ctx.get_dependency("pace"):
-            yield ctx.sleep(pace)
-        result = n * (
-            yield ctx.rpc("factorial", n - 1).options(
-                target="poll://any@factorial-worker", id=f"factorial-{n - 1}"
-            )
-        )
-    print(f"factorial({n}) = {shortened(result)}")
-    return result
-
-
-def seconds(text: str) -> float:
-    """Read a time from the command line."""
-    value = float(text)
-    if not 0 <= value <= 3600:
-        raise ValueError
-    return value
+    if n <= 1:
+        print(f"factorial({n}) = 1")
+        return 1
+    if pace := ctx.get_dependency("pace"):
+        yield ctx.sleep(pace)
+    result: int = yield ctx.rpc("factorial", n - 1).options(
+        target="poll://any@factorial-worker", id=f"factorial-{n - 1}"
+    )
+    print(f"factorial({n}) = {shortened(n * result)}")
+    return n * result
 
 
 def main() -> None:
-    """Work until Ctrl-C or SIGTERM."""
+    """Run until Ctrl-C or SIGTERM."""
     parser = ArgumentParser(description="Compute factorials, together with other workers.")
     parser.add_argument(
         "--pace",
-        type=seconds,
+        type=float,
         default=0,
         metavar="SECONDS",
         help="wait this long in each call, so that there is time to watch (default: 0)",
     )
-    resonate.set_dependency("pace", parser.parse_args().pace)
+    pace = parser.parse_args().pace
+    if not 0 <= pace <= 3600:
+        parser.error("--pace must be from 0 to 3600 seconds")
 
-    resonate.start()
+    resonate.set_dependency("pace", pace)
+    try:
+        resonate.start()
+    except ConnectionError as e:
+        sys.exit(str(e))
     print("Factorial worker is running...")
     Event().wait()
 
 
 if __name__ == "__main__":
-    main()
+    run(main, "Factorial worker stopped.", 0)

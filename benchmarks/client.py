@@ -11,17 +11,17 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
-from resonate import Resonate
+import resonate
 
-from plumbing import Client
+import plumbing
 
 
 def main() -> None:
     """Make the calls that the command line asks for."""
     connection, what, count, *at_once = sys.argv[1:]
     group = "benchmark-client"
-    remote: Resonate = Client(group) if connection == "plumbing" else Resonate.remote(group=group)
-    remote = remote.options(target="poll://any@factorial-worker")
+    kind = plumbing.Resonate if connection == "plumbing" else resonate.Resonate
+    remote = kind.remote(group=group).options(target="poll://any@factorial-worker")
     remote.start()
     remote.begin_rpc("warm-up", "factorial", n=1).result()
     if what == "factorial":
@@ -35,7 +35,7 @@ def main() -> None:
     print(f"took {time.perf_counter() - begin}", flush=True)
 
 
-def small(remote: Resonate, number: int) -> None:
+def small(remote: resonate.Resonate, number: int) -> None:
     """Make a call that needs no other.
 
     A real server may lose who subscribes at the moment when the promise is resolved, so whoever

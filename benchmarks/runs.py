@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.restate import restate
 from benchmarks.usage import cpu, peak_memory
-from cluster import Cluster
+from cluster import ROOT, Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -18,6 +18,13 @@ if TYPE_CHECKING:
     from cluster import Process
 
 WORKERS = 3
+
+# The worker's script with the SDK's own connection.
+PLAIN_WORKER = (
+    (ROOT / "factorial_worker.py")
+    .read_text()
+    .replace("from plumbing import Resonate", "from resonate import Resonate")
+)
 PATIENCE = 1800.0
 
 
@@ -132,7 +139,7 @@ def starts() -> dict[str, float]:
 def _cluster(contender: Contender) -> Iterator[Cluster]:
     with Cluster(contender.resonate) as cluster:
         if contender.plain:
-            command = [sys.executable, "-m", "benchmarks.plain_worker"]
+            command = [sys.executable, "-c", PLAIN_WORKER]
             names = [f"worker {i + 1}" for i in range(WORKERS)]
             cluster.workers = [cluster.launch(name, command) for name in names]
             for worker in cluster.workers:

@@ -1,12 +1,10 @@
-"""What the two scripts need besides the recursion: a connection, and plain words when it fails.
+"""A sturdier connection for the Resonate SDK.
 
-`Worker` and `Client` are `Resonate.remote(...)` with the manners of a good terminal program: they
-say what is wrong and what to do, keep their connections open, and carry on where the SDK would
-end the process.
+`Resonate` is the SDK's class. Its `remote` connects to the same server with the same arguments, and
+differs in three ways: it keeps its connections open, it says what is wrong and what to do, and it
+keeps running where the SDK would exit the process.
 """
 
-from plumbing.client import Client
-from plumbing.terminal import shortened
-from plumbing.worker import Worker
+from plumbing.resonate import Resonate
 
-__all__ = ["Client", "Worker", "shortened"]
+__all__ = ["Resonate"]

@@ -1,26 +1,41 @@
-"""HTTP/1.1 on a connection that stays open, as far as a Resonate server speaks it.
-
-The SDK opens a connection for each request. And where most of a call's time is spent on requests,
-the standard library's client, which reads headers as it reads an e-mail's, takes three times as
-long for each as this one.
-"""
+"""Requests to a Resonate server, over connections that stay open."""
 
 from __future__ import annotations
 
 import base64
+import json
+import logging
+import os
 import socket
-import ssl
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cached_property
+from http.client import HTTPConnection, HTTPException, HTTPSConnection, responses
 from itertools import chain, repeat
-from typing import TYPE_CHECKING, BinaryIO, Final
-from urllib.parse import urlsplit
+from ssl import SSLCertVerificationError
+from threading import local
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import unquote, urlsplit
+
+from resonate.errors import ResonateStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator
+    from urllib.parse import SplitResult
 
-TIMEOUT: Final = 5  # seconds that the server may take for an answer
+    type Fields = dict[str, bytes]
 
-# Idle for 15 s, then three questions, 5 s apart. Some systems lack one of them or the other;
-# macOS has its own name for the first.
+logger = logging.getLogger("plumbing")
+
+TIMEOUT: Final = 5  # seconds that the server may take to answer
+PATIENCE: Final = 1.5  # seconds to look for a server that was never there
+QUIET: Final = 5  # seconds to retry before saying so
+MAX_ANSWER: Final = 64 * 2**20  # bytes
+TOO_LARGE: Final = {413, 414, 431}  # the statuses for a body, a path and a header
+
+# After 15 idle seconds the system sends three probes, 5 s apart. Without these options it takes two
+# hours to notice that the other machine is gone. macOS has its own name for the first option.
 _KEEPALIVE: Final = [
     (getattr(socket, name), value)
     for name, value in {
@@ -33,142 +48,293 @@ _KEEPALIVE: Final = [
 ]
 
 
+class ServerError(ConnectionError):
+    """The program at an address is not a Resonate server that this SDK can use."""
+
+
+class UnreachableError(ServerError):
+    """No Resonate server answers at an address now; one may later."""
+
+
+class RefusedError(ResonateStoreError):
+    """The server refused a request.
+
+    Args:
+        message: the server's words.
+        number: the server's code, like 40306.
+    """
+
+    def __init__(self, message: str, number: int) -> None:
+        super().__init__(message, number)
+        self.number = number
+
+    def __str__(self) -> str:
+        return self.mesg
+
+
 def pauses() -> Iterator[float]:
-    """Say how long to wait before each further try (seconds): at first a server may be starting."""
+    """Return the pauses between attempts, in seconds."""
     return chain([0.1, 0.2, 0.4, 0.8], repeat(1.0))
 
 
-class Connection:
-    """A connection to one port of a server; it is opened when it is used.
+@dataclass(frozen=True)
+class Address:
+    """One port of a server.
 
     Args:
-        url: the scheme, host and port.
-        auth: the user name and the password, where the server asks for them.
+        url: the scheme, the host and the port.
+        auth: the user name and the password, if the server needs them.
     """
 
-    def __init__(self, url: str, auth: tuple[str, str] | None) -> None:
-        parts = urlsplit(url)
-        assert parts.hostname is not None
-        self._tls = parts.scheme == "https"
-        self._address = (parts.hostname, parts.port or (443 if self._tls else 80))
-        self._headers = {"Host": parts.netloc}
-        if auth is not None:
-            credentials = base64.b64encode(":".join(auth).encode()).decode()
-            self._headers["Authorization"] = f"Basic {credentials}"
-        self._socket: socket.socket | None = None
+    url: str
+    auth: tuple[str, str] | None
 
-    def request(
-        self, method: str, path: str, headers: Mapping[str, str], body: bytes = b""
-    ) -> tuple[int, bytes]:
-        """Send a request and read its answer.
+    @classmethod
+    def of(cls, role: str, host: str | None, port: str, auth: tuple[str, str] | None) -> Self:
+        """Find a port where the SDK does: in the arguments, then in the environment.
 
         Args:
+            role: `STORE` or `MESSAGE_SOURCE`, as in the names of the environment variables.
+            host: the scheme and the host, or None.
+            port: the port, or an empty text.
+            auth: the user name and the password, or None.
+        """
+        env = os.environ
+        default = env.get("RESONATE_HOST", "http://localhost")
+        host = host or env.get(f"RESONATE_HOST_{role}", default)
+        port = port or env.get(f"RESONATE_PORT_{role}", "8001" if role == "STORE" else "8002")
+        if not auth and "RESONATE_USERNAME" in env:
+            auth = env["RESONATE_USERNAME"], env.get("RESONATE_PASSWORD", "")
+        return cls(f"{host}:{port}", auth)
+
+    @cached_property
+    def parts(self) -> SplitResult:
+        """The parts of the URL.
+
+        Raises:
+            ServerError: the address is not valid.
+        """
+        parts = urlsplit(self.url)
+        with suppress(ValueError):  # of the port
+            if (
+                parts.scheme in {"http", "https"}
+                and parts.hostname
+                and parts.port
+                and not (parts.path or parts.query or parts.fragment)
+            ):
+                return parts
+        raise ServerError(
+            f"{self.url} is not the address of a server. RESONATE_HOST must be like "
+            "http://localhost, and the ports must be from 1 to 65535."
+        )
+
+    @cached_property
+    def headers(self) -> Fields:
+        """The headers that carry the credentials."""
+        parts, auth = self.parts, self.auth
+        if not auth and parts.username is not None:
+            auth = unquote(parts.username), unquote(parts.password or "")
+        if not auth:
+            return {}
+        return {"Authorization": b"Basic " + base64.b64encode(":".join(auth).encode())}
+
+    def open(self) -> HTTPConnection:
+        """Open a connection.
+
+        Raises:
+            OSError: this is not possible.
+        """
+        assert self.parts.hostname is not None
+        kind = HTTPSConnection if self.parts.scheme == "https" else HTTPConnection
+        connection = kind(self.parts.hostname, self.parts.port, timeout=TIMEOUT)
+        connection.connect()
+        connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        for option, value in _KEEPALIVE:
+            connection.sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        return connection
+
+    def unreachable(self) -> UnreachableError:
+        """Say that no server answers."""
+        return UnreachableError(
+            f"Cannot reach the Resonate server at {self.url}. "
+            "Start it with `uv run python -m devserver`, or set RESONATE_HOST."
+        )
+
+    def rejection(self) -> ServerError:
+        """Say that the server did not accept the credentials, or needs some."""
+        said, advice = ("rejected these", "Check") if self.headers else ("needs", "Set")
+        return ServerError(
+            f"The Resonate server at {self.url} {said} credentials. "
+            f"{advice} RESONATE_USERNAME and RESONATE_PASSWORD."
+        )
+
+
+class Server:
+    """The API of a Resonate server.
+
+    Args:
+        address: its API port.
+    """
+
+    def __init__(self, address: Address) -> None:
+        self.address = address
+        self._answered = False
+        self._kept = local()  # each thread keeps a connection of its own
+
+    def check(self) -> None:
+        """Make sure that a Resonate server is there.
+
+        Raises:
+            UnreachableError: no server answers, or a proxy answers that it cannot reach one.
+            ServerError: another program is there, the server rejected the credentials, or the
+                address is not valid.
+        """
+        url, headers = self.address.url, self.address.headers
+        try:
+            status, body = self._exchange("GET", "/promises?id=none&limit=1", None, headers)
+        except SSLCertVerificationError as e:
+            raise ServerError(f"The certificate of {url} is not valid: {e.verify_message}.") from e
+        except (OSError, HTTPException) as e:
+            raise self.address.unreachable() from e
+        found = f"{status} {responses.get(status, '')}".strip()
+        if status == 401:
+            raise self.address.rejection()
+        if status == 429 or status >= 500:
+            raise UnreachableError(f"The server at {url} answers {found}.")
+        if status == 403:
+            with suppress(ValueError, TypeError, LookupError):
+                raise ServerError(
+                    f"The server at {url} refused this: {_refusal(status, None, body)}"
+                )
+        with suppress(ValueError, TypeError):
+            self._answered = status == 200 and "promises" in json.loads(body)
+        if not self._answered:
+            newer = "a Resonate server of version 0.9 or later"
+            what = newer if status == 410 else "not a Resonate server"
+            raise ServerError(
+                f"The program at {url} is {what} ({found}). SDK 0.6.x needs a legacy server: "
+                "`uv run python -m devserver`, or `resonate serve` up to v0.8.2."
+            )
+
+    def call[T](
+        self,
+        read: Callable[[Any], T],
+        method: str,
+        path: str,
+        content: object = None,
+        **headers: str | None,
+    ) -> T:
+        """Send a request, and repeat it until the server answers.
+
+        Args:
+            read: reads the result from the answer's JSON.
             method: like `POST`.
             path: what follows the port, quoted.
-            headers: besides those that belong to the connection and to the body.
-            body: JSON, or nothing.
+            content: what to send as JSON, or None.
+            headers: further headers; "_" in a name stands for "-", and None leaves one out.
 
         Returns:
-            The status and the body.
+            What `read` returns.
 
         Raises:
-            OSError: the connection cannot be opened, or has broken; the next request opens it anew.
-            ValueError: what came is no answer; likewise.
+            ServerError: no Resonate server has ever answered.
+            RefusedError: the server refused the request.
         """
+        body = None if content is None else json.dumps(content).encode()
+        fields = self.address.headers | {
+            name.replace("_", "-"): _one_line(value)
+            for name, value in headers.items()
+            if value is not None
+        }
+        began = time.monotonic()
+        said = False
+        for pause in pauses():
+            try:
+                return self._attempt(read, method, path, body, fields)
+            except (OSError, HTTPException) as e:
+                problem = str(e) or type(e).__name__
+            waited = time.monotonic() - began
+            if not self._answered and waited > PATIENCE:
+                self.check()
+            if not said and waited > QUIET:
+                said = True
+                logger.warning("%s does not answer (%s). Trying again.", self.address.url, problem)
+            time.sleep(pause)
+        raise AssertionError("pauses() does not end")
+
+    def _attempt[T](
+        self, read: Callable[[Any], T], method: str, path: str, body: bytes | None, fields: Fields
+    ) -> T:
+        """Send a request once. An OSError means that the server did not answer it."""
+        status, answer = self._exchange(method, path, body, fields)
+        if status == 401:
+            raise self.address.rejection()
         try:
-            self._send(method, path, headers, body)
-            status, fields = self._read_head()
-            content = b"".join(self._read_body(fields))
-        except (OSError, ValueError):
-            self.close()
-            raise
-        if fields.get(b"connection", b"").lower() == b"close":
-            self.close()
-        return status, content
+            if 400 <= status < 500 and status != 429:
+                raise _refusal(status, body, answer)
+            if 200 <= status < 300:
+                return read(json.loads(answer) if answer else None)
+        except (ValueError, TypeError, LookupError, AttributeError) as e:
+            raise OSError("its answer is not a Resonate server's") from e
+        raise OSError(f"{status} {responses.get(status, '')}")
 
-    def stream(self, path: str) -> tuple[int, Iterator[bytes]]:
-        """Send a request whose answer goes on and on.
-
-        Returns:
-            The status, and the answer's lines as they arrive.
-
-        Raises:
-            OSError: the connection cannot be opened, or has broken.
-            ValueError: what came is no answer.
-        """
+    def _exchange(
+        self, method: str, path: str, body: bytes | None, fields: Fields
+    ) -> tuple[int, bytes]:
+        """Send a request, and read the status and the body of the answer."""
+        if getattr(self._kept, "connection", None) is None:
+            return self._send(self.address.open(), method, path, body, fields)
         try:
-            self._send("GET", path, {"Accept": "text/event-stream"})
-            status, fields = self._read_head()
-        except (OSError, ValueError):
-            self.close()
+            return self._send(self._kept.connection, method, path, body, fields)
+        except (OSError, HTTPException):
+            # The server has closed the idle connection, or has restarted.
+            return self._send(self.address.open(), method, path, body, fields)
+
+    def _send(
+        self,
+        connection: HTTPConnection,
+        method: str,
+        path: str,
+        body: bytes | None,
+        fields: Fields,
+    ) -> tuple[int, bytes]:
+        self._kept.connection = None
+        try:
+            # The server may refuse a large request before it has read it all.
+            with suppress(BrokenPipeError, ConnectionResetError):
+                connection.request(method, path, body, fields)
+            response = connection.getresponse()
+            answer = response.read(MAX_ANSWER)
+        except BaseException:
+            connection.close()
             raise
-        self._open().settimeout(None)
-        return status, self._lines(fields)
+        if response.isclosed() and not response.will_close:
+            self._kept.connection = connection
+        else:
+            connection.close()
+        return response.status, answer
 
-    def close(self) -> None:
-        """Close it; the next request opens it anew."""
-        if self._socket is not None:
-            self._answers.close()
-            self._socket.close()
-            self._socket = None
 
-    def _open(self) -> socket.socket:
-        if self._socket is None:
-            opened = socket.create_connection(self._address, TIMEOUT)
-            # A server that has gone without a word, or has given this side up while the network
-            # was cut, is noticed after half a minute. By themselves systems take two hours.
-            opened.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-            for option, value in _KEEPALIVE:
-                opened.setsockopt(socket.IPPROTO_TCP, option, value)
-            opened.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            if self._tls:
-                opened = ssl.create_default_context().wrap_socket(
-                    opened, server_hostname=self._address[0]
-                )
-            self._socket = opened
-            self._answers: BinaryIO = opened.makefile("rb")
-        return self._socket
+def _one_line(value: str) -> bytes:
+    # A line break would end the header. The SDK sends Latin-1, where it can.
+    value = value.translate({10: " ", 13: " "})
+    try:
+        return value.encode("latin-1")
+    except UnicodeEncodeError:
+        return value.encode(errors="replace")
 
-    def _send(self, method: str, path: str, headers: Mapping[str, str], body: bytes = b"") -> None:
-        fields = {**self._headers, **headers}
-        if body:
-            fields |= {"Content-Type": "application/json", "Content-Length": str(len(body))}
-        lines = [f"{method} {path} HTTP/1.1", *(f"{name}: {fields[name]}" for name in fields)]
-        # An id with a line break in it must not end its header.
-        head = "".join(line.translate({10: " ", 13: " "}) + "\r\n" for line in lines)
-        self._open().sendall(head.encode() + b"\r\n" + body)
 
-    def _read_head(self) -> tuple[int, dict[bytes, bytes]]:
-        _, status, *_ = self._read_line().split(maxsplit=2)
-        fields = {}
-        while line := self._read_line():
-            name, _, value = line.partition(b":")
-            fields[name.lower()] = value.strip()
-        return int(status), fields
-
-    def _read_body(self, fields: dict[bytes, bytes]) -> Iterator[bytes]:
-        if fields.get(b"transfer-encoding") != b"chunked":
-            yield self._read(int(fields.get(b"content-length", b"0")))
-            return
-        while size := int(self._read_line(), 16):
-            yield self._read(size)
-            self._read_line()
-        self._read_line()
-
-    def _lines(self, fields: dict[bytes, bytes]) -> Iterator[bytes]:
-        rest = b""
-        for part in self._read_body(fields):
-            *lines, rest = (rest + part).split(b"\n")
-            yield from lines
-
-    def _read_line(self) -> bytes:
-        line = self._answers.readline()
-        if not line.endswith(b"\n"):
-            raise ConnectionError("The server has closed the connection.")
-        return line.rstrip()
-
-    def _read(self, size: int) -> bytes:
-        data = self._answers.read(size)
-        if len(data) < size:
-            raise ConnectionError("The server has closed the connection.")
-        return data
+def _refusal(status: int, body: bytes | None, answer: bytes) -> RefusedError:
+    """Read the server's refusal. A proxy that refuses a large request may not send JSON."""
+    try:
+        error = json.loads(answer)["error"]
+        number, words = error["code"], [error["message"]]
+        words += [detail["message"] for detail in error.get("details") or []]
+        message = ": ".join(dict.fromkeys(words))
+    except (ValueError, TypeError, LookupError):
+        if status not in TOO_LARGE:
+            raise
+        number, message = status * 100, responses[status]
+    if status == 413:
+        message = f"too large: {len(body or b'') / 2**20:.0f} MB. {message}"
+    return RefusedError(message, number)

@@ -1,96 +1,238 @@
-"""The messages of the server."""
+"""The SDK's message source: what the server sends to this process."""
 
 from __future__ import annotations
 
-import os
+import base64
+import json
+import logging
+import math
+import socket
 import time
 from contextlib import suppress
-from threading import Event
-from typing import TYPE_CHECKING, override
+from http.client import HTTPException, HTTPResponse, responses
+from queue import Empty, Queue
+from threading import Thread
+from typing import TYPE_CHECKING, Any, Final, cast, override
+from urllib.parse import quote, urlencode, urlsplit
 
-from resonate.message_sources import Poller
+from resonate.models.message_source import MessageSource
+from resonate.models.result import Ko
 
-from plumbing.connection import Connection, pauses
-from plumbing.terminal import say
+from plumbing.connection import (
+    MAX_ANSWER,
+    PATIENCE,
+    RefusedError,
+    ServerError,
+    UnreachableError,
+    pauses,
+)
+from plumbing.store import error
+from plumbing.values import JSON, Promise
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from resonate.models.message import Mesg
 
+    from plumbing.connection import Address
     from plumbing.store import Store
 
+logger = logging.getLogger("plumbing")
 
-class Messages(Poller):
-    """The SDK's message source, which says when it has lost the server and when it is back.
+LOOK: Final = 5.0  # seconds between two looks at the promises that this process waits for
+
+
+class Messages(MessageSource):
+    """The SDK's `MessageSource`.
 
     Args:
+        address: the server's message port.
         group: the poll group.
-        pid: the process id; the server knows the connection by it.
+        pid: the id of this process.
+        ttl: the lease of a claimed task, in seconds.
         store: where the tasks are claimed.
     """
 
-    def __init__(self, group: str, pid: str, store: Store) -> None:
-        super().__init__(group, pid)
+    def __init__(self, address: Address, group: str, pid: str, ttl: int, store: Store) -> None:
+        self._address = address
+        self._group = group
+        self._pid = pid
+        self._ttl = ttl
         self._store = store
-        self._stream = self._read()
-        self.connected = Event()
+        self._queue = Queue[Any]()  # messages; {} after a reconnect, and None at the end
+        self._stopped = False
+        self._look_at = 0.0
+        self._hinted: set[str] = set()
 
     @property
-    def origin(self) -> str:
-        """Where the messages come from."""
-        return f"{self._host}:{self._port}"
+    @override
+    def unicast(self) -> str:
+        return f"poll://uni@{self._group}/{self._pid}"
+
+    @property
+    @override
+    def anycast(self) -> str:
+        return f"poll://any@{self._group}/{self._pid}"
 
     @override
     def start(self) -> None:
-        """Leave the reading to the SDK's thread that asks for messages: one is enough."""
+        """Connect to both ports.
 
-    @override
-    def next(self) -> Mesg | None:
-        """Wait for the next message that the SDK can deal with."""
-        for mesg in self._stream:
-            if mesg["type"] == "notify":
-                return mesg
-            task = mesg["task"]
-            if self._store.own_tasks.take(task["id"], task["counter"], self._id):
-                return mesg
-        return None
-
-    def _read(self) -> Iterator[Mesg]:
-        """Read messages for ever."""
-        connection = Connection(self.origin, self._auth)
-        lost = False
-        while True:
-            lines = self._connect(connection)
-            if lost:
-                say("Connected to the server again.")
-            self.connected.set()
-            with suppress(OSError, ValueError):
-                for line in lines:
-                    if mesg := self._process_line(line.decode()):
-                        yield mesg
-            connection.close()
-            self.connected.clear()
-            lost = True
-            say(f"Lost the server at {self.origin}. Waiting for it.")
-            time.sleep(0.1)
-
-    def _connect(self, connection: Connection) -> Iterator[bytes]:
-        """Try until the server answers."""
+        A process that has functions waits for a server; one that only calls does not.
+        """
+        began = time.monotonic()
+        waits = False
         for pause in pauses():
-            with suppress(OSError, ValueError):
-                status, lines = connection.stream(f"/{self._group}/{self._id}")
-                if status == 200:
-                    return lines
-                connection.close()
-                if status == 401:
-                    self._store.refusal = self._store.unauthorised
-                    self.stop()
+            try:
+                self._store.server.check()
+                stream = self._open()
+                break
+            except UnreachableError as e:
+                if not waits and time.monotonic() - began > PATIENCE:
+                    waits = self._store.has_functions
+                    if not waits:
+                        raise
+                    logger.warning("%s Waiting for it.", e)
             time.sleep(pause)
-        raise AssertionError("It never gives up.")
+        if waits:
+            logger.warning("Connected to the server at %s.", self._store.server.address.url)
+        Thread(target=self._read, args=(stream,), name="messages", daemon=True).start()
 
     @override
     def stop(self) -> None:
-        """End the process, which the SDK has made deaf because the server refused a request."""
-        say(f"Stopped, because the server refused a request: {self._store.refusal}")
-        os._exit(1)
+        self._stopped = True
+        self._queue.put(None)
+        with suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+
+    @override
+    def enqueue(self, mesg: Mesg) -> None:
+        self._queue.put(mesg)
+
+    @override
+    def next(self) -> Mesg | None:
+        """Wait for the next message that the SDK can act on."""
+        while True:
+            try:
+                mesg = self._queue.get(timeout=max(0.0, self._look_at - time.monotonic()))
+            except Empty:
+                self._look(time.monotonic())
+                continue
+            match mesg:
+                case {"type": "notify", "promise": promise}:
+                    return self._notify(promise)
+                case {"task": {"id": id, "counter": counter}}:
+                    if self._store.tasks.take(id, counter, self._pid, self._ttl * 1000):
+                        return cast("Mesg", mesg)
+                case {}:
+                    self._look(math.inf)
+                case _:
+                    return None
+
+    def _open(self) -> HTTPResponse:
+        """Open the stream of messages."""
+        try:
+            connection = self._address.open()
+            self._socket = connection.sock
+            path = f"/{quote(self._group)}/{quote(self._pid)}"
+            connection.request("GET", path, headers=self._address.headers)
+            stream = connection.getresponse()
+        except (OSError, HTTPException) as e:
+            raise self._address.unreachable() from e
+        if stream.status == 200 and stream.headers.get_content_type() == "text/event-stream":
+            self._socket.settimeout(None)
+            return stream
+        self._socket.close()
+        found = f"{stream.status} {responses.get(stream.status, '')}".strip()
+        if stream.status == 401:
+            raise self._address.rejection()
+        if stream.status == 429 or stream.status >= 500:
+            raise UnreachableError(f"The server at {self._address.url} answers {found}.")
+        raise ServerError(
+            f"The program at {self._address.url} is not a Resonate server's message port ({found})."
+        )
+
+    def _read(self, stream: HTTPResponse) -> None:
+        """Queue the messages of a stream; open it again when it ends."""
+        while True:
+            with suppress(OSError, HTTPException):
+                while line := stream.readline(MAX_ANSWER):
+                    with suppress(ValueError):
+                        if mesg := _message(line):
+                            self._queue.put(mesg)
+            said = ""
+            for pause in pauses():
+                if self._stopped:
+                    return
+                if not said:
+                    said = f"Lost the server at {self._address.url}. Waiting for it."
+                    logger.warning(said)
+                time.sleep(pause)
+                try:
+                    stream = self._open()
+                    break
+                except UnreachableError:
+                    pass
+                except ServerError as e:
+                    if said != (said := str(e)):
+                        logger.warning("%s Trying again.", e)
+            logger.warning("Connected to the server again.")
+            self._queue.put({})
+
+    def _look(self, now: float) -> None:
+        """Look at the promises that this process waits for, if the last look is a while ago.
+
+        The server sends a notification only once, and it may be lost.
+        """
+        self._look_at = time.monotonic() + 1
+        awaited = self._store.promises.awaited
+        for name in [name for name, last in awaited.items() if last + LOOK <= now]:
+            awaited[name] = time.monotonic()
+            try:
+                promise = self._store.server.call(dict, "GET", f"/promises/{quote(name)}")
+            except RefusedError as e:
+                promise = {"id": name, "state": "REJECTED", "timeout": 0, "createdOn": 0}
+                promise["value"] = _encoded(f"cannot wait for it any longer: {e}")
+            if promise["state"] != "PENDING":
+                self._queue.put({"type": "notify", "promise": promise})
+            elif name not in self._hinted:
+                self._hinted.add(name)
+                self._hint(promise)
+
+    def _hint(self, promise: dict[str, Any]) -> None:
+        """Ask for a worker, if nothing shows that one has taken the call."""
+        name, target = promise["id"], promise.get("tags", {}).get("resonate:invoke", "")
+        query = urlencode({"id": "*", "limit": 2, "tags[resonate:parent]": name})
+        children = self._store.server.call(_ids, "GET", f"/promises?{query}") - {name}
+        if target and not children:
+            group = urlsplit(target).netloc.rpartition("@")[2]
+            logger.warning("Still waiting for %s. Is a worker in group %s running?", name, group)
+
+    def _notify(self, promise: dict[str, Any]) -> Mesg:
+        """Reduce the value of a promise to its JSON: the SDK reads this message itself."""
+        self._store.promises.awaited.pop(promise["id"], None)
+        match Promise.from_dict(self._store, promise).result(JSON):
+            case Ko(e) if promise["state"] in {"RESOLVED", "REJECTED"}:
+                promise |= {"state": "REJECTED", "value": _encoded(str(e))}
+            case _:
+                promise["value"].pop("headers", None)
+        return {"type": "notify", "promise": cast("Any", promise)}
+
+
+def _message(line: bytes) -> Any:
+    """Read a line of the stream; anything but a message of the protocol is ignored."""
+    if not line.startswith(b"data:"):
+        return None
+    match mesg := json.loads(line[5:]):
+        case {"type": "invoke" | "resume", "task": {"id": str(), "counter": int()}}:
+            return mesg
+        case {"type": "notify", "promise": {"id": str(), "state": str(), "value": {}}}:
+            return mesg
+        case _:
+            return None
+
+
+def _ids(answer: Any) -> set[str]:
+    return {promise["id"] for promise in answer["promises"]}
+
+
+def _encoded(message: str) -> dict[str, str]:
+    return {"data": base64.b64encode(error(message).encode()).decode()}

@@ -1,297 +1,277 @@
-"""The requests to the server, and what becomes of those that it refuses."""
+"""The SDK's store: no refusal and no odd promise ends the process.
+
+The SDK exits the process, or silently stops working, if one of its requests is refused while it
+runs a function. Here, such a refusal becomes a rejected promise, which fails only the call that
+made the request.
+"""
 
 from __future__ import annotations
 
 import base64
 import json
+import logging
 import time
 from contextlib import suppress
 from functools import cache
-from http.client import responses
 from inspect import signature
-from ssl import SSLCertVerificationError
-from threading import local
-from typing import TYPE_CHECKING, Any, override
-from urllib.parse import quote
+from typing import TYPE_CHECKING, Any, Final, Unpack, override
 
-from resonate.encoders import Base64Encoder
-from resonate.errors import ResonateStoreError
-from resonate.models.callback import Callback
-from resonate.models.durable_promise import DurablePromise
-from resonate.options import Options
+from resonate.models.durable_promise import DurablePromise, DurablePromiseValue
 from resonate.stores import RemoteStore
-from resonate.stores.remote import RemotePromiseStore, RemoteTaskStore
 
-from plumbing.connection import Connection, pauses
-from plumbing.terminal import fail, say
+from plumbing.connection import RefusedError
+from plumbing.protocol import Completion, Creation, Promises, Tasks
+from plumbing.values import Promise, read_call
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    import requests
-    from resonate.models.encoder import Encoder
-    from resonate.models.result import Result
+    from resonate.models.callback import Callback
+    from resonate.models.store import ScheduleStore
+    from resonate.models.task import Task
     from resonate.registry import Registry
 
-LEASE = 10  # seconds for which a claimed task is a worker's own, unless it sends heartbeats
-START_SERVER = "Start one with: uv run python -m devserver (or a legacy resonate serve)"
+    from plumbing.connection import Server
 
+logger = logging.getLogger("plumbing")
+
+PROMISE_EXISTS: Final = 40900
+PROMISE_COMPLETED: Final = range(40301, 40305)
+TASK_CLAIMED: Final = 40306
 
 _signature = cache(signature)
 
 
-class RefusedError(ResonateStoreError):
-    """The server's answer to a request is no.
+class Store:
+    """The SDK's `Store`.
 
     Args:
-        message: the server's words.
-        code: the server's number for it, like 40306.
+        server: the server's API.
+        registry: the functions that this process can run.
     """
 
-    def __init__(self, message: str, code: int) -> None:
-        super().__init__(message, code)
-        self.number = code
-
-
-class Store(RemoteStore):
-    """The SDK's store, on connections that stay open: the SDK opens one for each request."""
-
-    def __init__(self) -> None:
-        super().__init__(encoder=_Encoder())
-        self._promises = _Promises(self)
-        self._tasks = self.own_tasks = _Tasks(self)
-        self._kept = local()
-        self.refusal = ""
-
-    def problem(self) -> str | None:
-        """Say why this server cannot be used: None where it can, a sentence where there is none.
-
-        Raises:
-            SystemExit: there is something else.
-        """
-        try:
-            status, content = self._exchange("GET", "/promises?id=none&limit=1", {})
-        except SSLCertVerificationError as e:
-            fail(f"The certificate of {self.url} cannot be trusted: {e.verify_message}.")
-        except (OSError, ValueError):
-            return f"No Resonate server at {self.url}."
-        if status == 401:
-            fail(self.unauthorised)
-        if status == 403:
-            with suppress(ValueError, TypeError, LookupError):
-                reason = json.loads(content)["error"]["details"][0]["message"]
-                fail(f"The server at {self.url} refused the request. {reason}")
-        with suppress(ValueError, TypeError):
-            if status == 200 and "promises" in json.loads(content):
-                return None
-        newer = status == 410
-        what = "a Resonate server from 0.9 on" if newer else "no Resonate server"
-        return fail(
-            f"What answers at {self.url} is {what} ({status} {responses.get(status, '')}).\n"
-            f"SDK 0.6.x needs a legacy one. {START_SERVER}"
-        )
+    def __init__(self, server: Server, registry: Registry) -> None:
+        self.server = server
+        self.registry = registry
+        self.encoder = _Encoder()
+        self.tasks = SturdyTasks(self)
+        self.promises = SturdyPromises(self)
 
     @property
-    def unauthorised(self) -> str:
-        """What to do about a server that asks for a password."""
-        said = "refuses them" if self._auth else "needs them"
-        return (
-            "Set RESONATE_USERNAME and RESONATE_PASSWORD: "
-            f"the Resonate server at {self.url} {said}."
-        )
-
-    @override
-    def call(self, req: requests.PreparedRequest) -> Any:
-        """Send a request as the SDK makes it; see `send`."""
-        assert req.method is not None
-        assert req.body is None or isinstance(req.body, bytes)
-        headers = {name: str(value) for name, value in req.headers.items()}
-        return self.send(req.method, req.path_url, headers, req.body or b"")
-
-    def ask(self, method: str, path: str, content: object, **headers: str) -> Any:
-        """Send a request with content, which takes half the time of making one for `call`."""
-        return self.send(method, path, headers, json.dumps(content).encode())
-
-    def send(self, method: str, path: str, headers: Mapping[str, str], body: bytes) -> Any:
-        """Send a request, again and again until it is answered.
-
-        Args:
-            method: like `POST`.
-            path: what follows the port, quoted.
-            headers: besides those that each request has.
-            body: JSON, or nothing.
-
-        Returns:
-            The answer's content.
-
-        Raises:
-            RefusedError: the answer is no.
-        """
-        for pause in pauses():
-            with suppress(OSError, ValueError):
-                status, content = self._exchange(method, path, headers, body)
-                answer: Any = json.loads(content) if content else None
-                if status < 400:
-                    return answer
-                if status != 500:
-                    break
-            time.sleep(pause)
-        if status == 401:  # the server has been given another password
-            answer = {"error": {"message": self.unauthorised, "code": 40100}}
-        self.refusal = answer["error"]["message"]
-        raise RefusedError(self.refusal, answer["error"]["code"])
-
-    def _exchange(self, *request: Any) -> tuple[int, bytes]:
-        try:
-            return self.connection.request(*request)
-        except (OSError, ValueError):  # it had been idle, or the server was restarted
-            return self.connection.request(*request)
+    def has_functions(self) -> bool:
+        """Whether a function is registered."""
+        # The registry has no public way to tell.
+        return bool(self.registry._forward_registry)  # noqa: SLF001
 
     @property
-    def connection(self) -> Connection:
-        """The connection of the thread that asks."""
-        if not hasattr(self._kept, "connection"):
-            self._kept.connection = Connection(self.url, self._auth)
-        connection: Connection = self._kept.connection
-        return connection
+    def schedules(self) -> ScheduleStore:
+        """The SDK's own schedules: none of its threads uses them."""
+        host, _, port = self.server.address.url.rpartition(":")
+        return RemoteStore(host=host, port=port, auth=self.server.address.auth).schedules
 
 
-class _Encoder(Base64Encoder):
-    """The SDK's, but bytes that are no text do not end the program: they are found out later."""
+class _Encoder:
+    """Base64 of UTF-8. Other bytes become U+FFFD; such a value is refused when it is read."""
 
-    @override
+    def encode(self, obj: str | None) -> str | None:
+        return None if obj is None else base64.b64encode(obj.encode()).decode()
+
     def decode(self, obj: str | None) -> str | None:
         return None if obj is None else base64.b64decode(obj).decode(errors="replace")
 
 
-class _Promises(RemotePromiseStore):
-    """Creates promises and callbacks; completes promises, or takes them as they are completed."""
+class SturdyPromises(Promises):
+    """Turns refusals into rejected promises, and remembers what is waited for."""
 
-    _store: Store
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        # The promises that this process waits for, and when it last looked at each.
+        self.awaited: dict[str, float] = {}
 
     @override
-    def create(self, id: str, timeout: int, **options: Any) -> DurablePromise:
-        content = {"id": id, "timeout": timeout, "tags": options.get("tags") or {}}
-        answer = self._ask("POST", "/promises", content | {"param": self._value(options)}, options)
-        return DurablePromise.from_dict(self._store, answer)
+    def create(self, id: str, timeout: int, **options: Unpack[Creation]) -> DurablePromise:
+        try:
+            return super().create(id, timeout, **options)
+        except RefusedError as e:
+            return self._instead(id, options, e)
+
+    @override
+    def create_with_task(
+        self, id: str, timeout: int, pid: str, ttl: int, **options: Unpack[Creation]
+    ) -> tuple[DurablePromise, Task | None]:
+        try:
+            promise, task = super().create_with_task(id, timeout, pid, ttl, **options)
+        except RefusedError as e:
+            return self._instead(id, options, e), None
+        if task is not None:
+            self._store.tasks.started(task.id, promise)
+        return promise, task
 
     @override
     def callback(
         self, promise_id: str, root_promise_id: str, recv: str, timeout: int
     ) -> tuple[DurablePromise, Callback | None]:
-        content = {"rootPromiseId": root_promise_id, "timeout": timeout, "recv": recv}
-        answer = self._store.ask("POST", f"/promises/callback/{quote(promise_id)}", content)
-        callback = answer["callback"]
-        return (
-            DurablePromise.from_dict(self._store, answer["promise"]),
-            Callback.from_dict(callback) if callback else None,
-        )
-
-    @override
-    def resolve(self, id: str, **options: Any) -> DurablePromise:
-        return self._settle(id, "RESOLVED", options)
-
-    @override
-    def reject(self, id: str, **options: Any) -> DurablePromise:
-        return self._settle(id, "REJECTED", options)
-
-    def _settle(self, promise: str, state: str, options: dict[str, Any]) -> DurablePromise:
-        content = {"state": state, "value": self._value(options)}
+        if root_promise_id in self._store.tasks.stale:
+            return self._stand_in(promise_id, "PENDING"), None
         try:
-            answer = self._ask("PATCH", f"/promises/{quote(promise)}", content, options)
-        except RefusedError:  # somebody else has completed it
-            return self.get(promise)
-        return DurablePromise.from_dict(self._store, answer)
-
-    def _ask(self, method: str, path: str, content: object, options: dict[str, Any]) -> Any:
-        headers = self._headers(strict=options.get("strict", False), ikey=options.get("ikey"))
-        return self._store.ask(method, path, content, **headers)
-
-    def _value(self, options: dict[str, Any]) -> dict[str, Any]:
-        value = {"headers": options.get("headers")}
-        value["data"] = self._store.encoder.encode(options.get("data"))
-        return {part: value[part] for part in value if value[part] is not None}
-
-
-class _Leaf(DurablePromise):
-    """A completed promise whose value is decoded once: it is looked at twice, and may be long."""
+            return super().callback(promise_id, root_promise_id, recv, timeout)
+        except RefusedError as e:
+            return self._stand_in(promise_id, "REJECTED", f"cannot wait for it: {e}"), None
 
     @override
-    def result(self, encoder: Encoder[Any, Any]) -> Result[Any]:
-        if "_result" not in vars(self):
-            self._result = super().result(encoder)
-        return self._result
+    def subscribe(
+        self, id: str, promise_id: str, recv: str, timeout: int
+    ) -> tuple[DurablePromise, Callback | None]:
+        self.awaited[promise_id] = time.monotonic()
+        try:
+            return super().subscribe(id, promise_id, recv, timeout)
+        except RefusedError as e:
+            return self._stand_in(promise_id, "REJECTED", f"cannot wait for it: {e}"), None
+
+    @override
+    def _complete(self, promise: str, state: str, options: Completion) -> DurablePromise:
+        self._store.tasks.finished(promise)
+        try:
+            return super()._complete(promise, state, options)
+        except RefusedError as e:
+            problem = e
+        if problem.number in PROMISE_COMPLETED:  # by another worker, or by hand
+            with suppress(RefusedError):
+                return self.get(promise)
+        reason = f"the server refused its result: {problem}"
+        logger.warning("Rejected %s: %s", promise, reason)
+        with suppress(RefusedError):
+            return super()._complete(promise, "REJECTED", {"ikey": promise, "data": error(reason)})
+        return self._stand_in(promise, "REJECTED", reason)
+
+    def _instead(self, promise: str, options: Creation, refusal: RefusedError) -> DurablePromise:
+        """Find what to use after the server has refused to create a promise."""
+        reason = f"the server refused to create it: {refusal}"
+        if refusal.number == PROMISE_EXISTS:
+            with suppress(RefusedError):
+                there = self.get(promise)
+                if there.completed or _is_same_call(there, options):
+                    return there
+                reason = "another promise with this id exists, and it does not stand for this call"
+        return self._stand_in(promise, "REJECTED", reason)
+
+    def _stand_in(self, promise: str, state: Any, reason: str = "") -> DurablePromise:
+        """Make a promise that only this process knows."""
+        nothing = DurablePromiseValue(None, None)
+        value = DurablePromiseValue(None, error(f"{promise}: {reason}"))
+        now = int(time.time() * 1000)
+        return Promise(promise, state, now, None, None, nothing, value, {}, now, now, self._store)
 
 
-class _Tasks(RemoteTaskStore):
-    """Claims tasks before the SDK does, which a refusal or a strange call would end."""
+class SturdyTasks(Tasks):
+    """Claims a task before the SDK does, and keeps the SDK's record of computations fresh.
 
-    registry: Registry
-    _store: Store
+    The SDK remembers each computation by the id of its promise. If the server's data are deleted,
+    a new promise may get that id. The SDK would take it for the old one: it would complete the
+    task, and never the promise. So a finished computation is forgotten here, and an unfinished one
+    if the server has a newer promise.
+    """
 
-    def take(self, task: str, counter: int, pid: str) -> bool:
-        """Claim a task, and reject its promise where the call cannot be made.
+    def __init__(self, store: Store) -> None:
+        super().__init__(store)
+        self.computations: dict[str, Any] = {}  # the SDK's record
+        self.stale: set[str] = set()
+        self._finished: set[str] = set()
+        self._created: dict[str, int] = {}  # when each promise in the SDK's record was created
+        self._roots: dict[str, str] = {}  # the promise of each task
+        self._claimed: dict[tuple[str, int], tuple[DurablePromise, DurablePromise | None]] = {}
+
+    def take(self, task: str, counter: int, pid: str, ttl: int) -> bool:
+        """Claim a task, and reject its promise if the call cannot be made.
 
         Args:
             task: the task's id.
             counter: the task's counter, from the message.
-            pid: the claiming process.
+            pid: the id of this process.
+            ttl: the lease, in milliseconds.
 
         Returns:
-            Whether the SDK may go on with it.
+            Whether the SDK can run it.
         """
-        ttl = LEASE * 1000
-        content = {"id": task, "counter": counter, "processId": pid, "ttl": ttl}
         try:
-            promises = self._store.ask("POST", "/tasks/claim", content)["promises"]
+            root, leaf = super().claim(task, counter, pid, ttl)
         except RefusedError as e:
-            # It went to somebody else. Or it is ours, and the first answer was lost on its way:
-            # then our heartbeats would keep it from everybody.
-            if e.number == 40306:
+            # Another worker has it. Or this process has it, and the answer to its first request
+            # was lost; then its heartbeats would keep the task from all others.
+            if e.number == TASK_CLAIMED:
                 with suppress(RefusedError):
-                    self._drop(task, counter)
+                    self.drop(task, counter)
             return False
-        root = DurablePromise.from_dict(self._store, promises["root"]["data"])
-        leaf = (
-            _Leaf.from_dict(self._store, promises["leaf"]["data"]) if "leaf" in promises else None
-        )
-        self._claimed = root, leaf
-        if obstacle := self._obstacle(root, leaf):
-            headers, data = Options().get_encoder().encode(ValueError(obstacle))
-            self._store.promises.reject(root.id, ikey=root.id, headers=headers, data=data)
-            say(f"Rejected {root.id}: {obstacle}")
-        return not obstacle
+        try:
+            root, call = read_call(root)
+            _check_call(self._store.registry, call)
+        except Exception as e:  # noqa: BLE001 - whoever creates a promise chooses what is in it
+            logger.warning("Rejected %s: %s", root.id, e)
+            self._store.promises.reject(root.id, ikey=root.id, data=error(str(e)))
+            return False
+        self.started(task, root)
+        self._claimed[task, counter] = root, leaf
+        return True
+
+    def started(self, task: str, root: DurablePromise) -> None:
+        """Note that the SDK runs the function of a promise for a task."""
+        self._roots[task] = root.id
+        if self._created.get(root.id, root.created_on) != root.created_on:
+            logger.warning("The server has lost its data. Starting %s from the top.", root.id)
+            self.stale.add(root.id)
+        self._created[root.id] = root.created_on
+
+    def finished(self, promise: str) -> None:
+        """Note that a function has ended."""
+        if promise in self._created:
+            self._finished.add(promise)
 
     @override
     def claim(
         self, id: str, counter: int, pid: str, ttl: int
     ) -> tuple[DurablePromise, DurablePromise | None]:
-        """Give the SDK what was claimed for it."""
-        return self._claimed
+        return self._claimed.pop((id, counter))
 
     @override
     def complete(self, id: str, counter: int) -> bool:
-        """Complete a task; one that somebody else has taken over is theirs to complete."""
-        with suppress(RefusedError):
-            self._store.ask("POST", "/tasks/complete", {"id": id, "counter": counter})
+        root = self._roots.pop(id, "")
+        with suppress(RefusedError):  # another worker has taken the task over
+            if root in self.stale:
+                self.drop(id, counter)
+            else:
+                super().complete(id, counter)
+        # The SDK calls this between two steps of the computation, so it can be removed now.
+        if root in self.stale | self._finished:
+            self.computations.pop(root, None)
+            self._created.pop(root, None)
+            self.stale.discard(root)
+            self._finished.discard(root)
         return True
 
-    def _drop(self, task: str, counter: int) -> None:
-        self._store.ask("POST", "/tasks/drop", {"id": task, "counter": counter})
+    @override
+    def heartbeat(self, pid: str) -> int:
+        with suppress(RefusedError):
+            return super().heartbeat(pid)
+        return 1  # keep sending
 
-    def _obstacle(self, root: DurablePromise, leaf: DurablePromise | None) -> str | None:
-        """Say why a call cannot be made, where that is so."""
-        decoder = Options().get_encoder()
-        call = None
-        with suppress(ValueError):
-            call = decoder.decode(root.param.to_tuple())
-        if not isinstance(call, dict) or not {"func", "version"} <= call.keys():
-            return "its parameter is no call of the SDK's"
-        try:
-            _, func, _ = self.registry.get(call["func"], call["version"])
-            _signature(func).bind(None, *call.get("args", ()), **call.get("kwargs", {}))
-            if leaf is not None:
-                leaf.result(decoder)
-        except (ValueError, TypeError) as e:
-            return str(e)
-        return None
+
+def error(message: str) -> str:
+    """Write an exception as the SDK's JSON does."""
+    return json.dumps({"__error__": message})
+
+
+def _is_same_call(promise: DurablePromise, options: Creation) -> bool:
+    tags = options.get("tags") or {}
+    with suppress(ValueError):
+        same_call = json.loads(promise.param.data or "null") == json.loads(
+            options.get("data") or "null"
+        )
+        return same_call and promise.tags.get("resonate:invoke") == tags.get("resonate:invoke")
+    return False
+
+
+def _check_call(registry: Registry, call: Any) -> None:
+    match call:
+        case {"func": str(name), "version": int(version)}:
+            _, function, _ = registry.get(name, version)
+            _signature(function).bind(None, *call.get("args", ()), **call.get("kwargs", {}))
+        case _:
+            raise ValueError("this promise was not created by a Resonate SDK")

@@ -15,7 +15,7 @@ from resonate.registry import Registry
 from resonate.scheduler import Info
 
 from factorial_worker import factorial
-from plumbing import shortened
+from plumbing.terminal import shortened
 
 if TYPE_CHECKING:
     from collections.abc import Generator
