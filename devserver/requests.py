@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import re
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from contextlib import nullcontext
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -36,6 +37,11 @@ _BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.
 # The largest body (bytes), and how long it may take to arrive (seconds).
 MAX_BODY = 16 * 2**20
 BODY_TIMEOUT = 30.0
+# The server reads only this many large bodies at a time, so that unfinished ones do not fill its
+# memory. It does not read from the clients of the others, so these wait. Their time runs already.
+LARGE_BODIES = 4
+SMALL_BODY = 64 * 2**10
+_large_bodies = asyncio.Semaphore(LARGE_BODIES)
 
 _NUMBER = re.compile("[+-]?[0-9]+")
 _TAG = re.compile(r"tags\[([^\]]+)\]")
@@ -93,9 +99,11 @@ async def read_task[T: TaskRef](request: Request, shape: Decoder[T]) -> T:
 
 
 async def _read_bytes(request: Request) -> bytes:
+    length = request.headers.get("content-length", "")
+    is_small = length.isdigit() and int(length) <= SMALL_BODY
     body = bytearray()
     try:
-        async with asyncio.timeout(BODY_TIMEOUT):
+        async with asyncio.timeout(BODY_TIMEOUT), nullcontext() if is_small else _large_bodies:
             async for chunk in request.stream():
                 body += chunk
                 if len(body) > MAX_BODY:

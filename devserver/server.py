@@ -15,6 +15,7 @@ from devserver.auth import BasicAuth
 from devserver.connections import Connections
 from devserver.engine import Engine
 from devserver.guard import Guard
+from devserver.limits import LimitedProtocol
 from devserver.stream import Stream
 from devserver.watch import Watch
 
@@ -86,6 +87,7 @@ def serve(
 
     config = uvicorn.Config(
         Guard(app if auth is None else BasicAuth(app, *auth), names, poll_port),
+        http=LimitedProtocol,
         backlog=BACKLOG,
         log_config=None,  # the standard one fails if stdout is closed
         log_level="error",

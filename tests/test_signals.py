@@ -76,7 +76,7 @@ def test_it_stops_although_a_client_does_not_read_its_answer() -> None:
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
         host, port = cluster.url.removeprefix("http://").split(":")
         client.connect((host, int(port)))
-        client.sendall(b"GET /promises/p HTTP/1.1\r\nhost: x\r\n\r\n")
+        client.sendall(b"GET /promises/p HTTP/1.1\r\nhost: localhost\r\n\r\n")
         assert client.recv(12) == b"HTTP/1.1 200"
         cluster.server.send_signal(signal.SIGTERM)
         assert cluster.server.wait() == 0
