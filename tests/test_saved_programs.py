@@ -24,7 +24,7 @@ TRY = ROOT / "docs" / "things-to-try.md"
 OWN = ROOT / "docs" / "write-your-own.md"
 
 
-@pytest.fixture(params=["resonate"])
+@pytest.fixture(params=["resonate", "plumbing"])
 def start(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> Start:
     """Run a command of the pages, on the plain SDK and on the sturdier class."""
     for page in (TRY, OWN):
