@@ -1,21 +1,12 @@
-"""The chaos script, a few of its trials."""
+"""The soak test `tests/chaos.py`: one trial of each kind."""
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
-from cluster import ROOT
+from tests.programs import run
 
 
 def test_every_kind_of_disturbance_is_survived() -> None:
-    run = subprocess.run(
-        [sys.executable, "-m", "tests.chaos", "--trials", "5", "--most", "60"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stdout
-    assert run.stdout.count(": right, ") == 5
-    assert "5 of 5 trials as they should be." in run.stdout
+    soak = run("-m", "tests.chaos", "--trials", "5", "--most", "60")
+    assert (soak.wait(), soak.errors) == (0, []), soak.output
+    assert len([line for line in soak.output if ": right, " in line]) == 5
+    assert soak.output[-1] == "5 of 5 trials as they should be."

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from io import StringIO
 
+import pyte
 import pytest
 from rich.console import Console
 
@@ -81,11 +82,17 @@ def test_other_lines_are_only_kept() -> None:
 
 
 def board(run: Run, height: int, width: int) -> list[str]:
-    """Draw a board, and give its lines."""
-    screen = StringIO()
-    console = Console(file=screen, height=height, width=width, color_system=None)
-    console.print(Board(run, console, lambda: 1.5, "keys: none", "http://localhost:8001/"))
-    return [line.rstrip() for line in screen.getvalue().splitlines()]
+    """Draw a board on a terminal, and return what the terminal shows while the run lasts."""
+    drawn = StringIO()
+    console = Console(
+        file=drawn, force_terminal=True, height=height, width=width, color_system=None
+    )
+    screen = pyte.Screen(width, height)
+    with Board(run, console, lambda: 1.5, "keys: none", "http://localhost:8001/") as board:
+        for _ in range(2):  # the second frame replaces the first
+            board.update()
+        pyte.Stream(screen).feed(drawn.getvalue().replace("\n", "\r\n"))
+    return [line.rstrip() for line in screen.display]
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 10, 500, 5000])
@@ -95,7 +102,10 @@ def test_the_board_fits_its_terminal(n: int, height: int, width: int, workers: i
     run = run_of(n, workers)
     descend(run, to=max(n // 2, 1))
     lines = board(run, height, width)
-    assert len(lines) <= max(height, 16)
+    assert lines[0].startswith("factorial("), "a line that is too wide or too many scrolls it away"
+    assert len([line for line in lines if line.startswith("factorial(")]) == 1
+    if height >= 16:
+        assert "keys: none" in lines
 
 
 def rows(lines: list[str]) -> list[int]:
