@@ -6,35 +6,18 @@ import base64
 import http.client
 import json
 import time
-from typing import TYPE_CHECKING, Any
-from uuid import uuid4
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
+from tests.api import FAR, create
 from tests.listener import Listener
 
 if TYPE_CHECKING:
     from cluster import Cluster
 
-FAR = 4_000_000_000_000
 INVOKE = {"resonate:invoke": "poll://any@nobody-listens-here"}
-
-
-@pytest.fixture
-def name() -> str:
-    return f"promise-{uuid4().hex}"
-
-
-def create(api: httpx.Client, name: str, **fields: object) -> dict[str, Any]:
-    response = api.post(
-        "/promises",
-        json={"id": name, "timeout": FAR, **fields},
-        headers={"idempotency-key": "key"},
-    )
-    assert response.status_code in {200, 201}, response.text
-    promise: dict[str, Any] = response.json()
-    return promise
 
 
 def error(response: httpx.Response) -> tuple[int, int]:
@@ -53,7 +36,7 @@ def test_a_new_promise_leaves_out_what_it_has_not(api: httpx.Client, name: str) 
 def test_a_promise_goes_round(api: httpx.Client, name: str) -> None:
     data = base64.b64encode(b"\x00\xff any bytes").decode()
     param = {"headers": {"a": "b"}, "data": data}
-    created = create(api, name, param=param, tags={"t": "g"})
+    created = create(api, name, key="key", param=param, tags={"t": "g"})
     assert created["param"] == param
     assert created["tags"] == {"t": "g"}
     assert created["idempotencyKeyForCreate"] == "key"

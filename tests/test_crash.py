@@ -16,12 +16,12 @@ import pytest
 
 from cluster import Cluster
 from devserver.errors import Code
+from tests.api import FAR
 from tests.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-FAR = 4_000_000_000_000
 CLIENTS = 4
 # Leases in ms: the shortest that there is, and one that outlives the test, as each restart of
 # the server begins it anew.

@@ -13,11 +13,10 @@ import pytest
 from cluster import Cluster
 from devserver.store import promises
 from devserver.store.database import open_database
+from tests.api import FAR
 
 if TYPE_CHECKING:
     from collections.abc import Callable
-
-FAR = 4_000_000_000_000
 
 
 def database_of(cluster: Cluster) -> Path:

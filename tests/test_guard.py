@@ -15,12 +15,12 @@ import httpx
 import pytest
 
 from cluster import ROOT, Cluster, free_ports
+from tests.api import FAR
 from tests.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FAR = 4_000_000_000_000
 USER = ("me", "secret")
 BASIC = "authorization: Basic bWU6c2VjcmV0"
 BROWSER = "user-agent: Mozilla/5.0 (X11; Linux x86_64)"

@@ -14,11 +14,11 @@ import pytest
 
 from cluster import Cluster
 from devserver.limits import MAX_HEAD
+from tests.api import FAR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-FAR = 4_000_000_000_000
 PATIENCE = 120.0
 
 

@@ -20,6 +20,7 @@ from devserver.models import CreatePromise
 from devserver.store import promises
 from devserver.store.database import open_database, transaction
 from devserver.store.promises import Caller
+from tests.api import FAR
 from tests.browser import chromium
 
 if TYPE_CHECKING:
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from cluster import Process
 
-FAR = 4_000_000_000_000
 HOSTILE = """<img src=x onerror="window.hacked = 'yes'">"""
 
 

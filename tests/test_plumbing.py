@@ -22,6 +22,7 @@ from plumbing.connection import Address, RefusedError, Server, ServerError, Unre
 from plumbing.protocol import Promises
 from plumbing.store import Store
 from plumbing.values import Promise
+from tests.api import FAR
 from tests.listener import Listener
 
 if TYPE_CHECKING:
@@ -33,8 +34,6 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
 )
-
-FAR = 4_000_000_000_000
 
 
 def store_at(url: str) -> Store:

@@ -11,7 +11,6 @@ import pytest
 from devserver.errors import Code, ProtocolError
 from devserver.models import CreateSchedule, Schedule
 from devserver.store import deadlines, promises, schedules
-from devserver.store.database import open_database
 from devserver.store.promises import Caller
 
 if TYPE_CHECKING:
@@ -19,13 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 ANYBODY = Caller()
-
-
-@pytest.fixture
-def db() -> Iterator[sqlite3.Connection]:
-    db = open_database(":memory:")
-    yield db
-    db.close()
 
 
 @pytest.fixture(autouse=True)

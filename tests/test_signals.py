@@ -14,11 +14,10 @@ import httpx
 import pytest
 
 from cluster import ROOT, Cluster, free_ports
+from tests.api import FAR
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-FAR = 4_000_000_000_000
 
 
 def wait_for_server(url: str) -> None:

@@ -27,7 +27,6 @@ from devserver.store.database import DatabaseError, open_database, transaction
 from devserver.store.promises import Caller
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from devserver.address import Address
@@ -46,13 +45,6 @@ def anyone(_: Address) -> Connection:
 
 def nobody(_: Address) -> Connection | None:
     return None
-
-
-@pytest.fixture
-def db() -> Iterator[sqlite3.Connection]:
-    db = open_database(":memory:")
-    yield db
-    db.close()
 
 
 def create(

@@ -4,34 +4,18 @@ from __future__ import annotations
 
 from collections import Counter
 from contextlib import ExitStack
-from typing import Any
 from uuid import uuid4
 
 import httpx
 import pytest
 
+from tests.api import FAR, claim, invoke
 from tests.listener import Listener
-
-FAR = 4_000_000_000_000
 
 
 @pytest.fixture
 def group() -> str:
     return f"Group-{uuid4().hex}"
-
-
-def invoke(api: httpx.Client, promise_id: str, address: str) -> dict[str, Any]:
-    body = {"id": promise_id, "timeout": FAR, "tags": {"resonate:invoke": address}}
-    response = api.post("/promises", json=body)
-    assert response.status_code == 201
-    promise: dict[str, Any] = response.json()
-    return promise
-
-
-def claim(api: httpx.Client, task: tuple[str, int], process: str, ttl: int = 60_000) -> int:
-    task_id, counter = task
-    body = {"id": task_id, "counter": counter, "processId": process, "ttl": ttl}
-    return api.post("/tasks/claim", json=body).status_code
 
 
 def test_an_invocation_says_what_to_claim(api: httpx.Client, poll_url: str, group: str) -> None:
@@ -108,8 +92,8 @@ def test_a_message_of_one_who_leaves_goes_to_another(
             one.close()
             task = two.next_task()
             assert task == (f"__invoke:{group}", 2)
-            assert claim(api, old, "one") == 403
-            assert claim(api, task, "two") == 201
+            assert claim(api, old, "one").status_code == 403
+            assert claim(api, task, "two").status_code == 201
 
 
 def test_what_a_process_had_claimed_goes_to_another_when_it_ends(
@@ -118,13 +102,13 @@ def test_what_a_process_had_claimed_goes_to_another_when_it_ends(
     with Listener(poll_url, group, "one") as one:
         invoke(api, group, f"poll://any@{group}")
         task_id, counter = one.next_task()
-        assert claim(api, (task_id, counter), "one") == 201
+        assert claim(api, (task_id, counter), "one").status_code == 201
         with Listener(poll_url, group, "two") as two:
             one.close()
             assert two.next_task() == (task_id, counter + 1)
             late = api.post("/tasks/complete", json={"id": task_id, "counter": counter})
             assert late.status_code == 403, "it runs after all, but too late"
-            assert claim(api, (task_id, counter + 1), "two") == 201
+            assert claim(api, (task_id, counter + 1), "two").status_code == 201
 
 
 def test_a_claimed_task_stays_until_its_lease_ends(
@@ -133,8 +117,8 @@ def test_a_claimed_task_stays_until_its_lease_ends(
     with Listener(poll_url, group, "one") as one:
         invoke(api, group, f"poll://any@{group}")
         task = one.next_task()
-        assert claim(api, task, "one", ttl=300) == 201
-        assert claim(api, task, "two") == 403
+        assert claim(api, task, "one", ttl=300).status_code == 201
+        assert claim(api, task, "two").status_code == 403
         assert one.next_task() == (f"__invoke:{group}", 2)
 
 

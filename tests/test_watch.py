@@ -8,7 +8,6 @@ import json
 import signal
 from contextlib import aclosing, closing
 from typing import TYPE_CHECKING, Any, Self
-from uuid import uuid4
 
 import httpx
 import pytest
@@ -21,13 +20,11 @@ from devserver.store import changes, processes, promises, tasks
 from devserver.store.database import open_database
 from devserver.store.promises import Caller
 from devserver.watch import INTERVAL, Watch
+from tests.api import FAR, claim
 from tests.listener import Listener
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
-
-FAR = 4_000_000_000_000
 
 
 class Watcher:
@@ -60,19 +57,9 @@ class Watcher:
         self._client.close()
 
 
-@pytest.fixture
-def name() -> str:
-    return f"p-{uuid4().hex}"
-
-
 def create(api: httpx.Client, promise_id: str, **tags: str) -> None:
     body = {"id": promise_id, "timeout": FAR, "tags": {k.replace("_", ":"): tags[k] for k in tags}}
     assert api.post("/promises", json=body).status_code == 201
-
-
-def claim(api: httpx.Client, task: tuple[str, int], process: str) -> None:
-    body = {"id": task[0], "counter": task[1], "processId": process, "ttl": 60_000}
-    assert api.post("/tasks/claim", json=body).status_code == 201
 
 
 def test_the_first_event_holds_what_there_is(api: httpx.Client, poll_url: str, name: str) -> None:
@@ -135,7 +122,7 @@ def test_each_attempt_is_recorded(api: httpx.Client, poll_url: str, name: str) -
     with Watcher(str(api.base_url)) as watcher, Listener(poll_url, name, "one") as one:
         create(api, name, resonate_invoke=f"poll://any@{name}")
         message = one.next_task()
-        claim(api, message, "one")
+        claim(api, message, "one").raise_for_status()
         sent = watcher.next_of("tasks")[-1]
         while "claimedOn" not in sent:
             sent = watcher.next_of("tasks")[-1]
@@ -144,7 +131,7 @@ def test_each_attempt_is_recorded(api: httpx.Client, poll_url: str, name: str) -
         with Listener(poll_url, name, "two") as two:
             one.close()
             task = two.next_task()
-            claim(api, task, "two")
+            claim(api, task, "two").raise_for_status()
             event = watcher.next()
             while not event.get("attempts"):
                 event = watcher.next()
@@ -258,12 +245,6 @@ def test_nothing_runs_while_nobody_watches() -> None:
 
 
 # What a watcher reads, without a server
-
-
-@pytest.fixture
-def db() -> Iterator[sqlite3.Connection]:
-    with closing(open_database(":memory:")) as db:
-        yield db
 
 
 def create_in(db: sqlite3.Connection, promise_id: str, now: int, **tags: str) -> None:

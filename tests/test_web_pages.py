@@ -23,6 +23,7 @@ import pytest
 from playwright.sync_api import Error, expect
 
 from cluster import Cluster, free_ports
+from tests.api import FAR
 from tests.browser import PATIENCE, chromium
 from tests.listener import Listener
 
@@ -32,7 +33,6 @@ if TYPE_CHECKING:
 
     from playwright.sync_api import Browser, BrowserContext, Page
 
-FAR = 4_000_000_000_000
 
 # Each returns when the browser is done with the request, and returns what the page could read.
 REQUESTS = {

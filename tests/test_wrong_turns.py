@@ -19,6 +19,7 @@ import httpx
 import pytest
 
 from cluster import ROOT, Cluster, free_ports
+from tests.api import FAR
 from tests.listener import Listener
 from tests.terminal import Terminal
 
@@ -33,7 +34,6 @@ LEGACY = (
     "SDK 0.6.x needs a legacy server: "
     "`uv run python -m devserver`, or `resonate serve` up to v0.8.2."
 )
-FAR = 4_000_000_000_000
 
 
 def unreachable(port: int) -> str:
@@ -245,12 +245,6 @@ class TestWaiting:
         again = cluster.start_client(10)
         assert again.wait() == 0
         assert again.output == ["Result: 3628800"]
-
-
-@pytest.fixture
-def http(cluster: Cluster) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=cluster.url) as http:
-        yield http
 
 
 def encoded(value: object) -> str:
