@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _context = multiprocessing.get_context("forkserver")
-_context.set_forkserver_preload(["plumbing", "devserver.__main__"])
+_context.set_forkserver_preload(["plumbing", "devserver.server", "devserver.store.database"])
 # Starting a process makes multiprocessing look for others that have ended. It must not do so while
 # another thread does, or the exit code is read twice and lost.
 _lock = threading.Lock()

@@ -20,22 +20,20 @@ from rich.console import Console
 
 from cluster import Cluster, ProcessError
 from demo.board import Board
-from demo.crash_table import CrashLines, CrashTable
-from demo.crashes import Recursion
 from demo.director import Director
-from demo.everywhere import Everywhere, Summary
 from demo.keys import has_keys, pressed_keys
 from demo.lines import Lines
 from demo.run import Run
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from demo.director import View
 
-# How many runs of --crash-everywhere are under way at the same time.
-SIDE_BY_SIDE = 4
-SIDE_BY_SIDE_OF_RESONATE = 12
 # A search, by which the promises are compared, finds 100 of them at most.
 LARGEST_EVERYWHERE = 50
+# A step is held on its way to the server and on its way back, and the SDK waits for 5 s.
+LONGEST_HOLD = 2
 
 
 def main() -> int:
@@ -49,7 +47,7 @@ def main() -> int:
     for number in (signal.SIGTERM, signal.SIGHUP):  # they end it as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     try:
-        return _crash_everywhere(args) if args.crash_everywhere else _run(args)
+        return _command(args)(args)
     except KeyboardInterrupt:
         print("demo: stopped; no process and no file is left", file=sys.stderr)
         return 130
@@ -59,6 +57,15 @@ def main() -> int:
     except OSError as e:
         print(f"demo: {e.filename}: {e.strerror}", file=sys.stderr)
         return 1
+
+
+def _command(args: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
+    if not args.crash_everywhere and not args.point:
+        return _run
+    # The proxy takes a while to load, and most runs do not need it.
+    from demo.crash_commands import crash_at_point, crash_everywhere  # noqa: PLC0415
+
+    return crash_everywhere if args.crash_everywhere else crash_at_point
 
 
 def _parse_arguments() -> argparse.Namespace:
@@ -76,7 +83,8 @@ def _parse_arguments() -> argparse.Namespace:
         type=_seconds,
         default=0.2,
         metavar="SECONDS",
-        help="how long each call waits before it recurses (default: 0.2)",
+        help="how long each call waits before it recurses, or with --point, how long each step "
+        "takes on its way (default: 0.2)",
     )
     parser.add_argument(
         "--kill",
@@ -110,7 +118,27 @@ def _parse_arguments() -> argparse.Namespace:
         help="run the recursion once for each step of the protocol and each kind of crash, kill "
         "processes at exactly that step, and check every result",
     )
+    parser.add_argument(
+        "--point",
+        metavar="STEP",
+        help="run the recursion slowly, and kill at one step, like `resolve factorial-2`; the "
+        "table of --crash-everywhere names them all",
+    )
+    parser.add_argument(
+        "--victim",
+        choices=["worker", "server", "both", "client"],
+        default="worker",
+        help="which process is killed at --point (default: the worker of that step)",
+    )
+    parser.add_argument(
+        "--after",
+        action="store_true",
+        help="kill at --point after the server has carried out the request and before its answer "
+        "arrives, not before the request reaches the server",
+    )
     args = parser.parse_args()
+    if args.point and args.pace > LONGEST_HOLD:
+        parser.error(f"--point: --pace must be from 0 to {LONGEST_HOLD} seconds")
     if args.crash_everywhere and args.n > LARGEST_EVERYWHERE:
         parser.error(f"--crash-everywhere: N must be from 0 to {LARGEST_EVERYWHERE}")
     if args.kill == "worker" and args.workers == 1 and not args.restart:
@@ -198,27 +226,6 @@ def _run(args: argparse.Namespace) -> int:
     console.print(f"The result equals Python's math.factorial({args.n}):")
     console.print(expected, soft_wrap=True)
     return 0
-
-
-def _crash_everywhere(args: argparse.Namespace) -> int:
-    console = Console(highlight=False)
-    # With a real server, most of the time is spent on waiting for leases to expire.
-    side_by_side = SIDE_BY_SIDE if args.resonate is None else SIDE_BY_SIDE_OF_RESONATE
-    recursion = Recursion.factorial(args.n)
-    everywhere = Everywhere(recursion, args.resonate, args.workers, side_by_side)
-    has_table = not args.plain and sys.stdout.isatty() and console.is_interactive
-    with console.status("Recording a run without a crash") if has_table else nullcontext():
-        points = everywhere.record()
-    summary = Summary()
-    with CrashTable(points, console) if has_table else nullcontext(CrashLines(console)) as view:
-        for verdict in everywhere.crash([(point,) for point in points]):
-            summary.add(verdict)
-            view.update(verdict)
-    if has_table:
-        for verdict in [*summary.wrong, *summary.missing]:
-            console.print(str(verdict), soft_wrap=True)
-    console.print(str(summary), soft_wrap=True)
-    return 1 if summary.wrong else 0
 
 
 def _recovery(run: Run, kill: str | None) -> list[str]:

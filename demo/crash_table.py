@@ -72,9 +72,8 @@ class CrashTable:
     """
 
     def __init__(self, points: list[Point], console: Console) -> None:
-        self._rows = list(dict.fromkeys((point.step, point.occurrence) for point in points))
-        self._points = set(points)
-        self._verdicts: dict[tuple[str, int, Victim, Moment], Verdict] = {}
+        self._rows = list(dict.fromkeys(point.label for point in points))
+        self._verdicts: dict[tuple[str, Victim, Moment], Verdict] = {}
         self._last = 0
         self._is_complete = False
         self._progress = Progress(
@@ -103,8 +102,8 @@ class CrashTable:
     def update(self, verdict: Verdict) -> None:
         """Fill in a cell."""
         (point,) = verdict.points
-        self._verdicts[point.step, point.occurrence, point.victim, point.moment] = verdict
-        self._last = max(self._last, self._rows.index((point.step, point.occurrence)))
+        self._verdicts[point.label, point.victim, point.moment] = verdict
+        self._last = max(self._last, self._rows.index(point.label))
         self._progress.advance(self._task)
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -115,7 +114,7 @@ class CrashTable:
         first = max(min(self._last - room + 3, len(self._rows) - room), 0)
         yield Group(self._progress, self._table(self._rows[first : first + room]))
 
-    def _table(self, rows: list[tuple[str, int]]) -> Table:
+    def _table(self, steps: list[str]) -> Table:
         table = Table(
             Column("step", no_wrap=True),
             *(Column(f"{victim}\n{moment}") for victim, moment in KINDS),
@@ -125,16 +124,10 @@ class CrashTable:
             caption=LEGEND,
             caption_justify="left",
         )
-        for step, occurrence in rows:
-            cells = [self._cell(step, occurrence, victim, moment) for victim, moment in KINDS]
-            table.add_row(step + (f" #{occurrence}" if occurrence > 1 else ""), *cells)
+        for step in steps:
+            verdicts = [self._verdicts.get((step, *kind)) for kind in KINDS]
+            table.add_row(step, *(cell(verdict) if verdict else "" for verdict in verdicts))
         return table
-
-    def _cell(self, step: str, occurrence: int, victim: Victim, moment: Moment) -> Text:
-        verdict = self._verdicts.get((step, occurrence, victim, moment))
-        if verdict is None:
-            return Text("")
-        return cell(verdict)
 
 
 def cell(verdict: Verdict) -> Text:

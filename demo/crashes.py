@@ -17,8 +17,9 @@ from cluster import PATIENCE, ROOT, Cluster, Process, ProcessError
 from cluster.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
+    from cluster.processes import Listener
     from cluster.proxy import Moment, Passage
 
     type Victim = Literal["worker", "server", "both", "client"]
@@ -75,9 +76,19 @@ class Point:
     victim: Victim
     occurrence: int = 1
 
+    @classmethod
+    def at(cls, step: str, moment: Moment, victim: Victim) -> Self:
+        """Read a step as a table of crash points shows it, like `claim factorial-3 #2`."""
+        name, _, number = step.partition(" #")
+        return cls(name, moment, victim, int(number or 1))
+
+    @property
+    def label(self) -> str:
+        """The step, with its occurrence unless that is the first one."""
+        return self.step + (f" #{self.occurrence}" if self.occurrence > 1 else "")
+
     def __str__(self) -> str:
-        number = f" #{self.occurrence}" if self.occurrence > 1 else ""
-        return f"{self.step}{number}, {self.victim} killed {self.moment}"
+        return f"{self.label}, {self.victim} killed {self.moment}"
 
 
 @dataclass
@@ -113,17 +124,24 @@ class CrashCluster(Cluster):
         resonate: the binary of a real legacy Resonate server; None takes the devserver.
         workers: how many workers to start.
         pace: how long the proxy holds each step (seconds).
+        listener: called with each line of each process; see `Process`.
+        onlooker: called with each step, on the proxy's thread.
     """
 
     def __init__(
         self,
         recursion: Recursion,
         points: Sequence[Point] = (),
+        *,
         resonate: str | None = None,
         workers: int = WORKERS,
         pace: float = 0,
+        listener: Listener = lambda _process, _line: None,
+        onlooker: Callable[[Passage], None] = lambda _passage: None,
     ) -> None:
         super().__init__(resonate, self._heard, fork=True)
+        self._tell = listener
+        self._onlooker = onlooker
         self._recursion = recursion
         self._points = list(points)
         self._count = workers
@@ -195,6 +213,7 @@ class CrashCluster(Cluster):
     def _heard(self, process: Process, line: str | None) -> None:
         if process.name == "client" and line == self._recursion.result:
             self.outcome.answered = time.monotonic()
+        self._tell(process, line)
 
     # At each step, on the proxy's thread
 
@@ -205,6 +224,7 @@ class CrashCluster(Cluster):
             Whether the proxy is to forward the request, the answer or the message.
         """
         self.outcome.passages.append((time.monotonic(), passage))
+        self._onlooker(passage)
         self._seen[passage.step, passage.moment] += 1
         forward = True
         if self._points and self._is_at(self._points[0], passage):
@@ -300,7 +320,7 @@ class CrashCluster(Cluster):
             line for worker in self.workers for line in worker.output if CALL.fullmatch(line)
         )
         outcome.again = calls - Counter(set(calls))
-        for process in [self.server, *self.workers]:
+        for process in [*self.workers, self.server]:
             if process not in self._killed:
                 self._check_survivor(process)
 

@@ -52,7 +52,7 @@ class Verdict:
             return f"{what}: WRONG, {', '.join(self.outcome.faults)}"
         if not self.has_occurred:
             return f"{what}: did not occur in {TRIES} runs"
-        again = "".join(f", {call} was run again" for call in self.outcome.again)
+        again = "".join(f"; ran {call} again" for call in self.outcome.again)
         return f"{what}: right, {self.extra:+.1f} s{again}"
 
 
@@ -134,8 +134,9 @@ class Everywhere:
 
     @contextmanager
     def _cluster(self, points: tuple[Point, ...], pace: float = 0) -> Iterator[CrashCluster]:
-        recursion, server, workers = self._recursion, self._resonate, self._workers
-        with CrashCluster(recursion, points, server, workers, pace) as cluster:
+        with CrashCluster(
+            self._recursion, points, resonate=self._resonate, workers=self._workers, pace=pace
+        ) as cluster:
             self._running.add(cluster)
             if self._is_stopped.is_set():
                 cluster.abort()

@@ -74,7 +74,7 @@ def fibonacci(folder: Path, n: int) -> Recursion:
 
 
 def test_the_proxy_names_each_step_in_the_diagrams_words(server: str | None) -> None:
-    with CrashCluster(Recursion.factorial(2), (), server, pace=0.05) as cluster:
+    with CrashCluster(Recursion.factorial(2), resonate=server, pace=0.05) as cluster:
         outcome = cluster.run()
     assert outcome.faults == []
     steps: dict[str, list[str]] = {}
