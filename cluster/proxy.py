@@ -60,15 +60,18 @@ class Proxy:
     It is a context manager: inside, it runs on a thread of its own; at its end it closes every
     connection.
 
+    Attributes:
+        ports: the server's two ports, for the API and for messages; None while the server does
+            not run. The proxy then closes every new connection at once.
+
     Args:
-        ports: the server's two ports, for the API and for messages.
         listener: called at each step, on the proxy's thread; nothing else passes meanwhile. If
             it returns False, the proxy drops what it holds and closes that connection.
         pace: how long to hold each step before the listener is called (seconds).
     """
 
-    def __init__(self, ports: tuple[int, int], listener: Listener, pace: float = 0) -> None:
-        self._ports = ports
+    def __init__(self, listener: Listener, pace: float = 0) -> None:
+        self.ports: tuple[int, int] | None = None
         self._listener = listener
         self._pace = pace
         self._loop = asyncio.new_event_loop()
@@ -99,18 +102,22 @@ class Proxy:
 
     async def _listen(self, party: str) -> tuple[int, int]:
         api, poll = [
-            await asyncio.start_server(partial(self._serve, party, port), "127.0.0.1", 0)
-            for port in self._ports
+            await asyncio.start_server(partial(self._serve, party, index), "127.0.0.1", 0)
+            for index in range(2)
         ]
         self._listening += [api, poll]
         return api.sockets[0].getsockname()[1], poll.sockets[0].getsockname()[1]
 
     async def _serve(
-        self, party: str, port: int, reader: StreamReader, writer: StreamWriter
+        self, party: str, index: int, reader: StreamReader, writer: StreamWriter
     ) -> None:
         try:
-            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", port)
-        except OSError:  # the server does not run, so the process must not reach it either
+            if self.ports is None:
+                raise ConnectionRefusedError
+            server_reader, server_writer = await asyncio.open_connection(
+                "127.0.0.1", self.ports[index]
+            )
+        except OSError:
             writer.transport.abort()
             return
         link = _Link(writer, server_writer, partial(self._passes, party))

@@ -17,7 +17,7 @@ from cluster import PATIENCE, ROOT, Cluster, Process, ProcessError
 from cluster.proxy import Proxy
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Sequence
 
     from cluster.processes import Listener
     from cluster.proxy import Moment, Passage
@@ -28,6 +28,8 @@ WORKERS = 3
 VICTIMS: tuple[Victim, ...] = ("worker", "server", "both", "client")
 # What a worker of the tutorial prints when it starts to run a call.
 CALL = re.compile(r"\w+\(\d+\)")
+# The ports in the first line of a devserver.
+PORTS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
 
 @dataclass(frozen=True)
@@ -145,25 +147,40 @@ class CrashCluster(Cluster):
         self._recursion = recursion
         self._points = list(points)
         self._count = workers
-        self._pace = pace
         self._seen: Counter[tuple[str, Moment]] = Counter()
         self._open_tasks: set[tuple[str, str]] = set()
         self._killed: list[Process] = []
         self._named: dict[str, Process] = {}
         self._is_aborted = False
+        self._proxy = Proxy(self._pass, pace)
+        self._server_started = self._client_started = 0.0
         self.outcome = Outcome()
 
     @override
     def __enter__(self) -> Self:
+        self._cleanup.enter_context(self._proxy)
         super().__enter__()
         try:
-            proxy = Proxy((self.port, self.poll_port), self._pass, self._pace)
-            self._proxy = self._cleanup.enter_context(proxy)
             self._start_workers(self._count)
         except BaseException:
             self._cleanup.close()
             raise
         return self
+
+    @override
+    def start_server(self) -> None:
+        """Start the server, and let the proxy find it.
+
+        Other programs could take the port of a server that does not run. So the devserver chooses
+        new ones at each start; its workers know only the ports of the proxy.
+        """
+        if self._resonate is None:
+            self.port = self.poll_port = 0
+        super().start_server()
+        if self._resonate is None:
+            self.port, self.poll_port = map(int, PORTS.findall(self.server.output[0]))
+        self._proxy.ports = self.port, self.poll_port
+        self._server_started = time.monotonic()
 
     @override
     def env_of(self, name: str) -> dict[str, str]:
@@ -180,7 +197,7 @@ class CrashCluster(Cluster):
 
     def run(self) -> Outcome:
         """Run the recursion, start again what is killed, and check everything at the end."""
-        self.launch("client", list(self._recursion.client))
+        self._start_client()
         try:
             while not self._is_over():
                 self._wait_for_news()
@@ -201,9 +218,13 @@ class CrashCluster(Cluster):
         """Whether all the points occurred."""
         return not self._points
 
+    def _start_client(self) -> None:
+        self._client_started = time.monotonic()
+        self.launch("client", self._recursion.client)
+
     def _start_workers(self, count: int) -> None:
         workers = [
-            self.launch(f"worker {len(self.workers) + number + 1}", list(self._recursion.worker))
+            self.launch(f"worker {len(self.workers) + number + 1}", self._recursion.worker)
             for number in range(count)
         ]
         self.workers += workers
@@ -251,6 +272,8 @@ class CrashCluster(Cluster):
         }[point.victim]
         victims = [self._named[name] for name in names]
         self._killed += victims
+        if "server" in names:
+            self._proxy.ports = None
         for victim in victims:
             victim.send_signal(signal.SIGKILL)
         for victim in victims:
@@ -262,6 +285,8 @@ class CrashCluster(Cluster):
 
     def _note_task(self, passage: Passage) -> None:
         task = (passage.party, passage.task)
+        if self._named[passage.party] in self._killed:
+            return  # an answer that nobody reads
         if passage.moment == "after" and passage.step.startswith("claim"):
             if passage.status < 300:
                 self._open_tasks.add(task)
@@ -278,35 +303,40 @@ class CrashCluster(Cluster):
             raise ProcessError("stopped")
 
     def _has_news(self) -> bool:
-        return (
-            self._is_aborted
-            or self._is_over()
-            or any(process in self._killed for process in self._needed())
-        )
+        return self._is_aborted or self._is_over() or bool(self._dead())
 
     def _is_over(self) -> bool:
         """Whether the client has ended by itself and no worker has a task to complete."""
+        if self._named["client"].alive or self._dead():
+            return False
+        return not self._open_tasks or not self.outcome.answered
+
+    def _dead(self) -> list[str]:
+        """Name the processes without which the run cannot go on."""
+        dead = [name for name in ("server", "client") if self._named[name] in self._killed]
+        if self._has_given_up():
+            dead.append("client")
+        if all(worker in self._killed for worker in self.workers):
+            dead.append("worker")
+        return dead
+
+    def _has_given_up(self) -> bool:
+        """Whether the client was started while no server ran, and has ended because of that."""
         client = self._named["client"]
-        is_answered = not client.alive and client not in self._killed
-        has_failed = is_answered and not self.outcome.answered
-        return has_failed or (
-            is_answered and not self._open_tasks and self._named["server"] not in self._killed
+        return (
+            not client.alive
+            and not self.outcome.answered
+            and client.printed("Resonate server at")
+            and bool(self.outcome.crashes)
+            and self._client_started < self._server_started
         )
 
-    def _needed(self) -> Iterator[Process]:
-        yield self._named["server"]
-        yield self._named["client"]
-        if all(worker in self._killed for worker in self.workers):
-            yield self.workers[-1]
-
     def _restart(self) -> None:
-        for process in self._needed():
-            if process not in self._killed:
-                continue
-            if process.name == "server":
+        for name in self._dead():
+            if name == "server":
                 self.start_server()
-            elif process.name == "client":
-                self.launch("client", list(self._recursion.client))
+            elif name == "client":
+                self._start_client()
             else:
                 self._start_workers(1)
 
@@ -332,9 +362,9 @@ class CrashCluster(Cluster):
         return {promise["id"]: {part: promise[part] for part in parts} for promise in promises}
 
     def _check_survivor(self, process: Process) -> None:
-        if process.alive:
-            process.send_signal(signal.SIGTERM)
-        if process.wait() != 0:
+        was_alive = process.alive
+        process.send_signal(signal.SIGTERM)
+        if process.wait() not in {0, -signal.SIGTERM} or not was_alive:
             said = " ".join(process.errors)
             self.outcome.faults.append(
                 f"{process.name} ended with {process.wait()}, saying: {said[-200:]}"
