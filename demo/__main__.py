@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 
 from cluster import Cluster, ProcessError
+from demo import facts
 from demo.board import Board
 from demo.director import Director
 from demo.keys import has_keys, pressed_keys
@@ -143,6 +144,8 @@ def _parse_arguments() -> argparse.Namespace:
         parser.error(f"--crash-everywhere: N must be from 0 to {LARGEST_EVERYWHERE}")
     if args.kill == "worker" and args.workers == 1 and not args.restart:
         parser.error("a killed worker needs another one: add --restart, or more --workers")
+    if args.plot and args.resonate:
+        parser.error("--plot needs the devserver: the real server does not record attempts")
     if args.plot and find_spec("matplotlib") is None:
         command = f"uv run --group plot python -m demo {shlex.join(sys.argv[1:])}"
         parser.error(f"--plot needs Matplotlib, which is not installed. Run: {command}")
@@ -209,17 +212,18 @@ def _run(args: argparse.Namespace) -> int:
         director.follow(cluster, client, view)
         took = director.clock
         answer = client.output[-1:] if client.wait() == 0 else []
+        found = facts.read(cluster.url) if args.plot else None
         screen.close()
         for worker in cluster.workers:
             worker.stop()
     expected = f"Result: {math.factorial(args.n)}"
     if answer != [expected]:
         raise ProcessError("the client has no right answer")
-    if args.plot:
+    if found:
         # Matplotlib takes a second to load, which nobody should wait for who draws nothing.
         from demo.timeline import draw  # noqa: PLC0415
 
-        draw(run, took, args.plot)
+        draw(found, run, args.plot)
         console.print(f"Drawn: {args.plot}", soft_wrap=True)
     for line in [*_recovery(run, args.kill), _shares(run, took)]:
         console.print(line, soft_wrap=not console.is_terminal)

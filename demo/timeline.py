@@ -1,97 +1,203 @@
-"""The run as a picture: time across, n down, and a bar for each worker's go at each call."""
+"""The run as a picture, in the page's encoding: a lane for each call, time across."""
 
 from __future__ import annotations
 
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from matplotlib.colors import to_rgba
+import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
-from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from matplotlib.axes import Axes
-    from matplotlib.typing import ColorType
 
-    from demo.run import Attempt, Run
+    from demo.facts import Facts, Lane
+    from demo.run import Run
 
-# The palette of Okabe and Ito, which colour-blind readers can tell apart.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#F0E442")
-KILL = "#D00000"
-# How strong the colour is while a worker runs the call, and while the call waits.
-RUNNING, WAITING = 1.0, 0.3
-LEFT_BEHIND = "#E4E4E4"
+# The page's colours of workers.
+COLOURS = (
+    "#1769c2",
+    "#c2570c",
+    "#178a55",
+    "#9334b5",
+    "#98720a",
+    "#0b8391",
+    "#c2246c",
+    "#64707d",
+)
+KILL = "#d0342c"
+QUIET = "#566270"
+HATCH = "#9aa5b1"
+OUTAGE = "#e6e9ed"
+# How strong the colour of a call is that is stored.
+PALE = 0.24
+# More calls than this have no room for labels in their rows.
+MOST_LABELS = 60
+# The least width of a bar, as a part of the whole.
+LEAST = 0.004
 
 
-def draw(run: Run, took: float, path: Path) -> None:
+def draw(facts: Facts, run: Run, path: Path) -> None:
     """Draw a run.
 
     Args:
-        run: what happened in it.
-        took: how long it was, in seconds.
-        path: where to; its suffix says which format.
+        facts: what happened in it.
+        run: the names of its workers.
+        path: the file to write; its suffix says which format.
 
     Raises:
         OSError: the file cannot be written.
     """
-    figure = Figure(figsize=(9, min(2.0 + 0.2 * run.calls, 8.0)), layout="constrained")
+    workers = _Workers(run)
+    count = len(facts.lanes)
+    figure = Figure(figsize=(9, min(1.3 + 0.22 * count, 12)), layout="constrained")
     axes = figure.add_subplot()
-    first = min((attempts[0].begun for attempts in run.attempts.values()), default=0)
-    for attempts in run.attempts.values():
-        for attempt in attempts:
-            colour = COLOURS[attempt.worker.index % len(COLOURS)]
-            for begin, end, strength in _phases(run, attempt, took):
-                _bar(axes, attempt.n, begin - first, end - first, to_rgba(colour, strength))
-        for old, new in pairwise(attempts):
-            _bar(axes, new.n, (old.ended or took) - first, new.begun - first, LEFT_BEHIND)
-    for time, name in run.kills:
-        axes.axvline(time - first, color=KILL, linewidth=1.5)
-        axes.annotate(
-            f"{name} killed",
-            (time - first, 1),
-            xycoords=("data", "axes fraction"),
-            xytext=(0, 3),
-            textcoords="offset points",
-            ha="center",
+    for begin, end in facts.outages:
+        axes.axvspan(begin, end, color=OUTAGE, linewidth=0)
+        axes.text((begin + end) / 2, -0.7, f"server down {end - begin:.1f} s", ha="center", size=8)
+    least = LEAST * facts.took
+    for row, lane in enumerate(facts.lanes):
+        _draw_lane(axes, row, lane, workers, least)
+        if count <= MOST_LABELS:
+            _label(axes, row, lane, facts, workers)
+    killed = {process for process in facts.deaths if _had_calls(process, facts)}
+    for process in killed:
+        time = facts.deaths[process]
+        axes.axvline(time, color=KILL, linewidth=1)
+        axes.text(
+            time,
+            -0.7,
+            f"✕ {workers.name(process)} died at {time:.1f} s",
             color=KILL,
+            ha="center",
+            size=9,
         )
-    axes.set_xlim(0, took - first)
-    axes.set_ylim(0.4 if run.n else -0.6, run.n + 0.6)
-    axes.yaxis.set_major_locator(MaxNLocator(nbins=15, integer=True))
-    axes.set_xlabel("seconds since the first call")
-    axes.set_ylabel("factorial of")
-    axes.spines[["top", "right"]].set_visible(False)
-    bars = [
+    _style(axes, facts)
+    handles = [
         Patch(color=COLOURS[worker.index % len(COLOURS)], label=worker.name)
         for worker in run.workers
     ]
-    bars.append(Patch(color=to_rgba("black", RUNNING), label="a worker runs it"))
-    bars.append(Patch(color=to_rgba("black", WAITING), label="it waits for the one below"))
-    if run.takeovers:
-        bars.append(Patch(color=LEFT_BEHIND, label="left behind by a killed worker"))
-    figure.legend(handles=bars, loc="outside lower center", ncols=3, frameon=False)
-    figure.savefig(path, dpi=150)
+    handles += [
+        Patch(facecolor=QUIET, label="solid: runs"),
+        Patch(facecolor=QUIET, alpha=PALE, label="pale: stored, waits or sleeps"),
+    ]
+    if any(segment.kind == "orphan" for lane in facts.lanes for segment in lane.segments):
+        handles.append(
+            Patch(facecolor="none", edgecolor=HATCH, hatch="////", label="its worker died")
+        )
+    figure.legend(
+        handles=handles,
+        loc="outside lower center",
+        ncols=min(len(handles), 6),
+        frameon=False,
+        fontsize=8,
+    )
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "timeline"}):
+        figure.savefig(path, dpi=150)
 
 
-def _bar(axes: Axes, n: int, begin: float, end: float, colour: ColorType) -> None:
-    # The edge keeps what took next to no time visible.
-    axes.barh(n, end - begin, left=begin, height=0.8, color=colour, linewidth=0.8, edgecolor=colour)
+class _Workers:
+    """The workers' names and colours, by their process ids, which begin with the pid."""
+
+    def __init__(self, run: Run) -> None:
+        self._workers = {str(worker.pid): worker for worker in run.workers}
+
+    def name(self, process: str) -> str:
+        worker = self._workers.get(process.partition("-")[0])
+        return process if worker is None else worker.name
+
+    def colour(self, process: str | None) -> str:
+        worker = self._workers.get((process or "").partition("-")[0])
+        return QUIET if worker is None else COLOURS[worker.index % len(COLOURS)]
 
 
-def _phases(run: Run, attempt: Attempt, took: float) -> list[tuple[float, float, float]]:
-    """Cut an attempt into running down, waiting for the call below, and running up.
+def _draw_lane(axes: Axes, row: int, lane: Lane, workers: _Workers, least: float) -> None:
+    for segment in lane.segments:
+        wide = segment.end - segment.begin
+        own = workers.colour(segment.process)
+        match segment.kind:
+            case "claimed":
+                axes.barh(row, max(wide, least), left=segment.begin, height=0.6, color=own)
+            case "waits" | "sleeps":
+                axes.barh(
+                    row, wide, left=segment.begin, height=0.6, color=own, alpha=PALE, linewidth=0
+                )
+                if segment.kind == "sleeps":
+                    axes.plot(
+                        [segment.begin + least, segment.end],
+                        [row, row],
+                        color=own,
+                        linestyle=(0, (0.1, 2)),
+                        linewidth=2,
+                        dash_capstyle="round",
+                    )
+            case "orphan":
+                axes.barh(
+                    row,
+                    wide,
+                    left=segment.begin,
+                    height=0.6,
+                    facecolor="none",
+                    edgecolor=HATCH,
+                    hatch="////",
+                    linewidth=0,
+                )
+            case _:
+                axes.barh(
+                    row,
+                    wide,
+                    left=segment.begin,
+                    height=0.6,
+                    facecolor="none",
+                    edgecolor=own,
+                    linewidth=0.8,
+                )
 
-    Returns:
-        Each phase as its begin, its end and the strength of its colour.
-    """
-    end = took if attempt.ended is None else attempt.ended
-    below = run.attempts.get(attempt.n - 1, [])
-    asked = min((other.begun for other in below), default=end)
-    answered = min((other.ended or end for other in below if other.value), default=end)
-    asked = min(max(asked, attempt.begun), end)
-    answered = min(max(answered, asked), end)
-    phases = [(attempt.begun, asked, RUNNING), (asked, answered, WAITING), (answered, end, RUNNING)]
-    return [phase for phase in phases if phase[1] > phase[0]] or phases[:1]
+
+def _label(axes: Axes, row: int, lane: Lane, facts: Facts, workers: _Workers) -> None:
+    end = lane.segments[-1].end if lane.segments else facts.took
+    value = lane.value if len(lane.value) <= 20 else f"{lane.value[:19]}…"
+    axes.annotate(
+        value, (end, row), (6, 0), textcoords="offset points", va="center", size=8, color=QUIET
+    )
+    for segment in lane.segments:
+        died = facts.deaths.get(segment.process or "")
+        if segment.kind == "orphan" and died == segment.begin:
+            axes.text(died, row, "✕", color=KILL, ha="center", va="center", size=9, weight="bold")
+    for time, process in lane.takeovers:
+        # On the left of a call's end, the hatched part leaves room for the name.
+        axes.annotate(
+            f"{workers.name(process)} ↪",
+            (time, row),
+            (-3, 0),
+            textcoords="offset points",
+            va="center",
+            ha="right",
+            size=8,
+            color=workers.colour(process),
+            weight="bold",
+            bbox={"facecolor": "white", "linewidth": 0, "pad": 0.5, "alpha": 0.85},
+        )
+
+
+def _had_calls(process: str, facts: Facts) -> bool:
+    return any(
+        segment.kind == "orphan" and segment.process == process
+        for lane in facts.lanes
+        for segment in lane.segments
+    )
+
+
+def _style(axes: Axes, facts: Facts) -> None:
+    count = len(facts.lanes)
+    step = max(1, -(-count // MOST_LABELS))
+    rows = range(0, count, step)
+    axes.set_yticks(list(rows), [facts.lanes[row].id.rpartition("-")[2] for row in rows])
+    axes.set_ylim(count - 0.4, -0.6)
+    axes.set_xlim(0, max(facts.took * 1.02, 0.01))
+    axes.set_xlabel("seconds since the first call")
+    axes.set_ylabel("factorial of")
+    axes.tick_params(left=False, labelsize=8)
+    axes.spines[["top", "right", "left"]].set_visible(False)
