@@ -20,23 +20,23 @@ if TYPE_CHECKING:
 
     from demo.run import Attempt, Run, Worker
 
-# What a column needs (characters), and the lines that are not calls.
+# The least width of a column (characters), and the number of lines that are not calls.
 COLUMN_WIDTH = 11
-FRAME_HEIGHT = 13
+FRAME_HEIGHT = 14
 NEWS = 3
 
 
 class Board:
-    """Draws a run again and again on a terminal.
+    """Draws a run on a terminal, and updates it.
 
-    It is a context manager: entered, it draws; left, its last state stays on the screen.
+    It is a context manager. When it exits, the board's last state stays on the screen.
 
     Args:
         run: what to show.
-        console: where.
-        clock: the seconds since the run began.
-        keys: a line that says which keys there are.
-        page: where the server shows itself in a browser, if it does.
+        console: the terminal.
+        clock: returns the seconds since the run began.
+        keys: a line that explains the keys.
+        page: the URL of the server's page, if it has one.
     """
 
     def __init__(
@@ -58,12 +58,12 @@ class Board:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._keys = self._page = ""  # they are of no use any more
+        self._keys = self._page = ""  # the keys and the page no longer work
         self._live.refresh()
         self._live.stop()
 
     def update(self) -> None:
-        """Draw what is so now."""
+        """Draw the current state."""
         self._live.refresh()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
@@ -91,11 +91,11 @@ class Board:
 
     def _progress(self) -> Table:
         run = self._run
-        begun, done = len(run.attempts), len(run.results)
+        started, finished = len(run.attempts), len(run.results)
         line = Table.grid(Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
         line.add_row(
-            ProgressBar(total=2 * run.calls, completed=begun + done),
-            f"{begun} of {run.calls} begun, {done} done",
+            ProgressBar(total=2 * run.calls, completed=started + finished),
+            f"{started} of {run.calls} calls started, {finished} finished",
         )
         return line
 
@@ -126,9 +126,10 @@ class Board:
         return table
 
     def _columns(self, room: int) -> tuple[list[Worker], list[Worker]]:
-        """Choose who has a column: of too many, the dead whose calls are still to be taken over.
+        """Choose the workers that get a column.
 
-        After them the living, and the other dead last.
+        If there are too many: first dead workers with calls that no worker has taken over, then
+        living workers, then the other dead ones.
         """
         workers = self._run.workers
         if len(workers) <= room:
@@ -141,18 +142,16 @@ class Board:
         return [worker for worker in workers if worker not in others], others
 
     def _legend(self, rows: list[int]) -> Table:
-        """Say what a newcomer cannot see, and which of many rows these are."""
+        """Explain what waiting means, and say which rows are shown."""
         line = Table.grid(
             Column(ratio=1, no_wrap=True, style="dim"), Column(no_wrap=True), expand=True
         )
         shown = f"{rows[0]} to {rows[-1]} of {self._run.n}" if len(rows) < self._run.calls else ""
-        line.add_row(
-            "Held: begun, not done. A call that waits rests in the server; nobody runs it.", shown
-        )
+        line.add_row("A waiting call uses no worker.", shown)
         return line
 
     def _window(self, room: int) -> list[int]:
-        """Choose the rows: all of a few, of many those about the call where it happens."""
+        """Choose the rows: all of them if they fit, or those around the current call."""
         top, bottom = self._run.n, 1 if self._run.n else 0
         first = min(self._run.front + 2 * room // 3, top)
         last = max(first - room + 1, bottom)
@@ -161,17 +160,17 @@ class Board:
     def _header(self, worker: Worker) -> Text:
         if worker.died is None:
             title, colour = f"{worker.name} alive", style(worker.index)
-            load = f"holds {len(worker.holds)}"
+            load = f"has {len(worker.holds)}"
         else:
             title, colour = f"KILLED {worker.name}", "red"
-            load = f"held {len(worker.attempts) - worker.done}"
+            load = f"had {len(worker.attempts) - worker.done}"
         return Text.assemble(
             (title, f"bold {colour}"),
-            (f"\npid {worker.pid}\n{load}, did {worker.done}", "not bold"),
+            (f"\npid {worker.pid}\n{load}\nfinished {worker.done}", "not bold"),
         )
 
     def _cell(self, attempt: Attempt) -> Text:
-        """Say what a worker has to do with a call."""
+        """Describe what a worker does with a call."""
         worker, n = attempt.worker, attempt.n
         attempts = self._run.attempts[n]
         colour = style(worker.index)
@@ -179,14 +178,23 @@ class Board:
         if attempt.value is not None:
             return Text(f"{took_over}= {attempt.value}", colour)
         if attempt is not attempts[-1]:
-            return Text(f"went to {attempts[-1].worker.name}", "dim red")
+            return Text(f"↪ {attempts[-1].worker.name}", "dim red")
+        waits = n - 1 in self._run.attempts and n - 1 not in self._run.results
         if worker.died is not None:
-            return Text("left behind", "bold red")
-        state = f"waits for {n - 1}" if n - 1 in self._run.attempts else "begun"
-        return Text(took_over + state, f"bold {colour}" if state == "begun" else colour)
+            # A waiting call needs no worker yet.
+            return (
+                Text(f"waits for {n - 1}", "red") if waits else Text("needs a worker", "bold red")
+            )
+        if waits:
+            return Text(f"{took_over}waits for {n - 1}", colour)
+        return Text(f"{took_over}runs", f"bold {colour}")
 
     def _news(self) -> list[Text]:
         news = self._run.news[-NEWS:]
+        # The latest kill stays in sight, however many takeovers follow it.
+        killed = next((entry for entry in reversed(self._run.news) if entry.is_kill), None)
+        if killed is not None and killed not in news:
+            news[0] = killed
         lines = [Text(f"{entry.time:6.1f} s  {entry.text}", "yellow") for entry in news]
         lines += [Text()] * (NEWS - len(news))
         for line in lines:

@@ -71,11 +71,13 @@ class Entry:
         time: in seconds since the run began.
         source: the name of the process that printed it, or `demo` for what the demo noticed.
         text: the line.
+        is_kill: whether it says that a process was killed.
     """
 
     time: float
     source: str
     text: str
+    is_kill: bool = False
 
 
 class Run:
@@ -154,9 +156,9 @@ class Run:
             else:
                 self._finished(time, worker, n, call[2])
 
-    def notice(self, time: float, text: str) -> None:
-        """Add something that the demo has to say."""
-        self.log.append(Entry(time, "demo", text))
+    def notice(self, time: float, text: str, *, is_kill: bool = False) -> None:
+        """Add a line of the demo's own."""
+        self.log.append(Entry(time, "demo", text, is_kill))
 
     def worker_died(self, time: float, name: str) -> None:
         """Take in that a worker's process has ended."""
@@ -164,7 +166,7 @@ class Run:
         held = _listed(worker.holds)
         worker.died = time
         self.kills.append((time, worker.name))
-        self.notice(time, f"{worker} was killed; it held {held}")
+        self.notice(time, f"{worker} was killed; it held {held}", is_kill=True)
         for attempt in worker.attempts:
             attempt.ended = attempt.ended or time
 

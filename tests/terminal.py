@@ -30,13 +30,17 @@ class Terminal:
     Args:
         command: the program and its arguments.
         env: variables to add to the environment.
+        size: the terminal's lines and columns.
     """
 
-    def __init__(self, command: list[str], env: dict[str, str]) -> None:
+    def __init__(
+        self, command: list[str], env: dict[str, str], size: tuple[int, int] = (LINES, COLUMNS)
+    ) -> None:
+        lines, columns = size
         self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", LINES, COLUMNS, 0, 0))
+        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self._theirs = theirs
-        self._screen = pyte.Screen(COLUMNS, LINES)
+        self._screen = pyte.Screen(columns, lines)
         self._stream = pyte.ByteStream(self._screen)
         self._unread = b""
         self.raw = b""

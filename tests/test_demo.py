@@ -124,7 +124,7 @@ def board(tmp_path: Path, *arguments: str, **env: str) -> Terminal:
 def test_the_board_shows_a_kill(tmp_path: Path) -> None:
     with board(tmp_path, "10", "--kill", "--pace", "1") as terminal:
         # The keys are the board's last line: the frame is complete.
-        lines = terminal.wait_for_text("took over", "left behind", "keys: k kills a worker")
+        lines = terminal.wait_for_text("took over", "keys: k kills a worker")
         assert lines[0].startswith("factorial(10) http://localhost:"), "the whole board fits"
         head = lines[3]
         assert head.count("alive") == 2
@@ -132,21 +132,33 @@ def test_the_board_shows_a_kill(tmp_path: Path) -> None:
         calls = {int(line.split()[0]): line for line in lines if line[:3].strip().isdecimal()}
         assert list(calls) == list(range(10, 0, -1))
         assert "waits for 9" in calls[10]
-        (taken_over,) = [line for line in calls.values() if "went to worker" in line]
+        (taken_over,) = [line for line in calls.values() if "↪ worker" in line]
         assert "took over, " in taken_over
+        assert "needs a worker" not in "\n".join(lines), "a waiting call needs no worker"
 
         lines = terminal.wait_for_text("Result: 3628800")
         text = "\n".join(lines)
         assert "= 40320" in text
-        assert "waits for" not in text.split("\n A call")[0].split("A call that waits")[0]
+        assert "waits for" not in text
+        assert "was killed; it held" in text, "the kill's line stays in sight"
         assert terminal.process.wait() == 0
         assert terminal.echoes
     assert left_behind(tmp_path) == []
 
 
+def test_the_board_fits_a_small_terminal(tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "demo", "20", "--kill", "--pace", "0.3"]
+    with Terminal(command, {"TMPDIR": str(tmp_path)}, (20, 60)) as terminal:
+        lines = terminal.wait_for_text("took over", "was killed; it held", "keys: k kills")
+        assert lines[0].startswith("factorial(20)"), "the whole board fits"
+        assert lines[3].count("worker") == 3
+        assert sum(line.count("finished ") for line in lines) == 3
+        assert sum(line[:3].strip().isdecimal() for line in lines) == 6
+
+
 def test_the_keys_kill_and_stop(tmp_path: Path) -> None:
     with board(tmp_path, "200", "--pace", "1") as terminal:
-        terminal.wait_for_text("1 of 200 begun", "keys:")
+        terminal.wait_for_text("1 of 200 calls started", "keys:")
         terminal.press("s")
         terminal.wait_for_text("was killed; it restarts")
         terminal.press("k")
@@ -186,8 +198,11 @@ def test_a_run_is_drawn(tmp_path: Path, suffix: str, magic: bytes) -> None:
     content = picture.read_bytes()
     assert content.startswith(magic)
     if suffix == "svg":
-        assert b"worker 2" in content
-        assert b"killed" in content
+        # Texts are texts, which can be searched and read aloud.
+        texts = re.findall(r"<text [^>]*>([^<]+)</text>", content.decode())
+        assert any(re.fullmatch(r"✕ worker \d died at \d+\.\d s", text) for text in texts)
+        assert any(re.fullmatch(r"worker \d ↪", text) for text in texts)
+        assert "479001600" in texts
 
 
 @pytest.mark.parametrize(
@@ -201,6 +216,7 @@ def test_a_run_is_drawn(tmp_path: Path, suffix: str, magic: bytes) -> None:
         (["--kill", "5"], 2, "'5' is neither worker nor server"),
         (["5", "--plot", "picture.gif"], 2, "'picture.gif' ends neither in .svg nor in .png"),
         (["5", "--plot", "/no/such/folder/picture.svg"], 2, "there is no folder"),
+        (["5", "--plot", "x.svg", "--resonate", "/bin/false"], 2, "--plot needs the devserver"),
         (["5", "--resonate", "/no/such/file"], 1, "/no/such/file: No such file or directory"),
         (["5", "--resonate", "/bin/false"], 1, "server has ended"),
     ],
