@@ -147,10 +147,10 @@ def test_the_board_shows_a_kill(tmp_path: Path) -> None:
 
 
 def test_the_board_fits_a_small_terminal(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "demo", "20", "--kill", "--pace", "0.3"]
+    command = [sys.executable, "-m", "demo", "12", "--kill", "--pace", "1"]
     with Terminal(command, {"TMPDIR": str(tmp_path)}, (20, 60)) as terminal:
         lines = terminal.wait_for_text("took over", "was killed; it held", "keys: k kills")
-        assert lines[0].startswith("factorial(20)"), "the whole board fits"
+        assert lines[0].startswith("factorial(12)"), "the whole board fits"
         assert lines[3].count("worker") == 3
         assert sum(line.count("finished ") for line in lines) == 3
         assert sum(line[:3].strip().isdecimal() for line in lines) == 6
