@@ -225,7 +225,7 @@ class _Api:
         else:
             body = await read_task(request, CLAIM_TASK)
         self._connections.spoke(body.process_id)
-        claim = await self._engine.run(lambda db, now: tasks.claim(db, body, now))
+        claim = await self._engine.run(lambda db, now: tasks.claim(db, body, now), durable=False)
 
         def entry(promise_id: str, promise: Promise | None) -> dict[str, Any]:
             href = f"{self._url}/promises/{promise_id}"
@@ -238,7 +238,9 @@ class _Api:
 
     async def complete_task(self, request: Request) -> Response:
         body = await self._task_ref(request)
-        completed, task = await self._engine.run(lambda db, now: tasks.complete(db, body, now))
+        completed, task = await self._engine.run(
+            lambda db, now: tasks.complete(db, body, now), durable=False
+        )
         return answer(201 if completed else 200, task)
 
     async def drop_task(self, request: Request) -> Response:
@@ -252,7 +254,9 @@ class _Api:
         else:
             process_id = (await read_body(request, HEARTBEAT)).process_id
         self._connections.spoke(process_id)
-        affected = await self._engine.run(lambda db, now: tasks.heartbeat(db, process_id, now))
+        affected = await self._engine.run(
+            lambda db, now: tasks.heartbeat(db, process_id, now), durable=False
+        )
         return answer(200, {"tasksAffected": affected})
 
     async def _task_ref(self, request: Request) -> TaskRef:

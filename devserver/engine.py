@@ -1,8 +1,12 @@
 """Runs transitions of the store in transactions, and acts on the results after the commit.
 
-All requests that are ready at the same moment share one commit. The engine answers them after the
-commit is on disk, and sends the messages that they led to. A commit blocks the event loop while
-the disk writes. SQLite has one writer, so no other request could proceed in that time.
+All requests that are ready at the same moment share one commit. After the commit, the engine
+answers them and sends the messages that they led to. A commit blocks the event loop while the disk
+writes. SQLite has one writer, so no other request could proceed in that time.
+
+A commit is on disk before the engine answers, unless it only claims or completes tasks or renews
+leases. A power failure also ends the processes on this machine that have claimed tasks, so an older
+state of the tasks is then as good as the newest one.
 """
 
 from __future__ import annotations
@@ -11,7 +15,7 @@ import asyncio
 import logging
 import sqlite3
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from devserver.errors import ProtocolError
 from devserver.store import deadlines, processes, tasks
@@ -25,7 +29,16 @@ if TYPE_CHECKING:
     from devserver.store.tasks import Delivery
 
     type Transition[T] = Callable[[sqlite3.Connection, int], T]
-    type Batch = list[tuple[Transition[Any], asyncio.Future[Any]]]
+    type Batch = list[_Waiting]
+
+
+class _Waiting(NamedTuple):
+    """A transition to run, the caller's future, and whether the caller waits for the disk."""
+
+    transition: Transition[Any]
+    future: asyncio.Future[Any]
+    durable: bool
+
 
 logger = logging.getLogger(__name__)
 
@@ -56,11 +69,13 @@ class Engine:
         self._waiting: Batch = []
         self._timer: asyncio.TimerHandle | None = None
 
-    async def run[T](self, transition: Transition[T]) -> T:
-        """Run one transition and wait until it is durable.
+    async def run[T](self, transition: Transition[T], *, durable: bool = True) -> T:
+        """Run one transition and wait until it is committed.
 
         Args:
             transition: called with the database and the time in ms since the epoch.
+            durable: whether to wait until the commit is on disk. False is for a transition that
+                only claims or completes tasks, or renews leases.
 
         Returns:
             What the transition returned.
@@ -69,7 +84,7 @@ class Engine:
             ProtocolError: the transition refused the request.
             sqlite3.Error: the database failed. Nothing was changed.
         """
-        result: T = await self._enqueue(transition)
+        result: T = await self._enqueue(transition, durable=durable)
         return result
 
     def start(self) -> None:
@@ -119,7 +134,7 @@ class Engine:
 
         self._run_unattended(part)
 
-    def _run_unattended(self, transition: Transition[None]) -> None:
+    def _run_unattended(self, transition: Transition[None], *, durable: bool = True) -> None:
         """Run a transition that no caller waits for."""
 
         def report(future: asyncio.Future[None]) -> None:
@@ -127,14 +142,14 @@ class Engine:
             if error is not None and not isinstance(error, sqlite3.Error):
                 logger.error("A transition of devserver failed", exc_info=error)
 
-        self._enqueue(transition).add_done_callback(report)
+        self._enqueue(transition, durable=durable).add_done_callback(report)
 
-    def _enqueue(self, transition: Transition[Any]) -> asyncio.Future[Any]:
+    def _enqueue(self, transition: Transition[Any], *, durable: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         if not self._waiting:
             loop.call_soon(self._commit_waiting)
         future: asyncio.Future[Any] = loop.create_future()
-        self._waiting.append((transition, future))
+        self._waiting.append(_Waiting(transition, future, durable))
         return future
 
     def _commit_waiting(self) -> None:
@@ -143,10 +158,13 @@ class Engine:
 
     def _commit(self, batch: Batch) -> None:
         now = time.time_ns() // 1_000_000
+        durable = any(waiting.durable for waiting in batch)
         try:
-            with transaction(self._db):
-                outcomes = [self._outcome(transition, now) for transition, _ in batch]
-                silent = tasks.take_back_expired(self._db, now)
+            with transaction(self._db, durable=durable):
+                outcomes = [self._outcome(waiting.transition, now) for waiting in batch]
+                # A new counter must be on disk before a process learns it. The clock's own
+                # transition is durable, so no lease stays expired for long.
+                silent = tasks.take_back_expired(self._db, now) if durable else set()
                 deliveries = tasks.send_ready(self._db, self._connections.chooser(silent), now)
                 due = deadlines.next_due(self._db, now)
         except sqlite3.Error as e:
@@ -181,7 +199,9 @@ class Engine:
         # No process claims a notification, so the task is complete once the message is sent.
         notified = [d.task_id for d in deliveries if d.message.type == "notify"]
         if notified:
-            self._run_unattended(lambda db, now: tasks.complete_notified(db, notified, now))
+            self._run_unattended(
+                lambda db, now: tasks.complete_notified(db, notified, now), durable=False
+            )
 
     def _set_timer(self, due: int | None) -> None:
         if self._timer is not None:
@@ -197,10 +217,10 @@ class Engine:
 
 def _settle(batch: Batch, outcomes: list[Any]) -> None:
     """Hand each transition's outcome to the caller that waits for it."""
-    for (_, future), outcome in zip(batch, outcomes, strict=True):
-        if future.cancelled():
+    for waiting, outcome in zip(batch, outcomes, strict=True):
+        if waiting.future.cancelled():
             continue
         if isinstance(outcome, Exception):
-            future.set_exception(outcome)
+            waiting.future.set_exception(outcome)
         else:
-            future.set_result(outcome)
+            waiting.future.set_result(outcome)

@@ -387,6 +387,34 @@ def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) 
     assert send(db, back) == [("__invoke:sent", 2)]
 
 
+# What must be on disk
+
+
+def test_what_the_engine_does_not_wait_for_changes_only_the_states_of_tasks(
+    db: sqlite3.Connection,
+) -> None:
+    for name in "pqr":
+        create(db, name, tags=INVOKE)
+    request = CreateSubscription("client", WORKER, LATER)
+    promises.create_subscription(db, "r", request, ANYBODY, NOW)
+    resolve(db, "r")
+    send(db)
+    written = set()
+
+    def note(action: int, table: str | None, column: str | None, *_: object) -> int:
+        if action in {sqlite3.SQLITE_INSERT, sqlite3.SQLITE_UPDATE, sqlite3.SQLITE_DELETE}:
+            written.add((table, column))
+        return sqlite3.SQLITE_OK
+
+    db.set_authorizer(note)
+    claim(db, "__invoke:p")
+    tasks.heartbeat(db, "one", NOW)
+    tasks.complete(db, TaskRef("__invoke:p", 1), NOW)
+    tasks.complete_notified(db, ["__notify:r:client"], NOW)
+    assert {table for table, _ in written} == {"tasks"}
+    assert ("tasks", "counter") not in written, "a counter never goes back"
+
+
 # What it costs
 
 

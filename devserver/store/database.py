@@ -62,6 +62,17 @@ class Database(sqlite3.Connection):
         self.row_factory = sqlite3.Row
         self.path = path
         self._files: dict[str, tuple[int, int]] = {}
+        self._waits_for_disk = True  # as `open_database` sets it
+
+    def wait_for_disk(self, wait: bool) -> None:
+        """Say whether the commits from now on return only when they are on disk.
+
+        A commit that does not wait is on disk at the latest when a later one has waited: both
+        are parts of one log. Until then a power failure can undo it, and nothing else can.
+        """
+        if wait != self._waits_for_disk:
+            self.execute(f"PRAGMA synchronous = {'FULL' if wait else 'NORMAL'}")
+            self._waits_for_disk = wait
 
     def remember_files(self) -> None:
         """Remember which files are open, for `check_files`."""
@@ -156,12 +167,17 @@ def _create_tables(db: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def transaction(db: Database) -> Iterator[None]:
+def transaction(db: Database, *, durable: bool = True) -> Iterator[None]:
     """Commit what the block does, or undo it if the block raises.
+
+    Args:
+        db: the database.
+        durable: whether to wait until the changes are on disk.
 
     Raises:
         LostFileError: the changes were committed, but to a file that was deleted or replaced.
     """
+    db.wait_for_disk(durable)
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
