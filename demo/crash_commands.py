@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from contextlib import nullcontext
+from contextlib import closing, nullcontext
 from typing import TYPE_CHECKING
 
 from rich.console import Console
@@ -48,14 +48,17 @@ def crash_everywhere(args: Namespace) -> int:
     with console.status("Recording a run without a crash") if is_live else nullcontext():
         points = everywhere.record()
     summary = Summary()
-    with CrashTable(points, console) if is_live else nullcontext(CrashLines(console)) as view:
-        for verdict in everywhere.crash([(point,) for point in points]):
+    with (
+        CrashTable(points, console) if is_live else nullcontext(CrashLines(console)) as view,
+        closing(everywhere.crash([(point,) for point in points])) as verdicts,
+    ):
+        for verdict in verdicts:
             summary.add(verdict)
             view.update(verdict)
     if is_live:
         for verdict in [*summary.wrong, *summary.missing]:
-            console.print(str(verdict), soft_wrap=True)
-    console.print(str(summary), soft_wrap=True)
+            console.print(str(verdict))
+    console.print(str(summary), soft_wrap=not is_live)
     return 1 if summary.wrong else 0
 
 

@@ -35,7 +35,7 @@ LEGEND = (
     "and the extra seconds."
 )
 # The lines around the rows.
-FRAME_HEIGHT = 9
+FRAME_HEIGHT = 11
 
 
 class View(Protocol):
@@ -117,10 +117,10 @@ class CrashTable:
     def _table(self, steps: list[str]) -> Table:
         table = Table(
             Column("step", no_wrap=True),
-            *(Column(f"{victim}\n{moment}") for victim, moment in KINDS),
+            *(Column(f"{victim}\n{moment}", min_width=6) for victim, moment in KINDS),
             box=box.SIMPLE_HEAD,
-            padding=(0, 1, 0, 0),
-            pad_edge=False,
+            padding=0,
+            show_edge=False,
             caption=LEGEND,
             caption_justify="left",
         )
@@ -137,7 +137,7 @@ def cell(verdict: Verdict) -> Text:
     if not verdict.has_occurred:
         return Text("none", "yellow")
     numbers = [call.partition("(")[2].rstrip(")") for call in verdict.outcome.again.elements()]
-    extra = f"{verdict.extra:.1f}" if verdict.extra >= 0.05 else ""
+    extra = f"+{verdict.extra:.1f}" if verdict.extra >= 0.05 else ""
     return Text.assemble(
         ("✔", "green"), *(f" {part}" for part in (",".join(numbers), extra) if part)
     )

@@ -187,12 +187,16 @@ class CrashCluster(Cluster):
         if name == "server":
             return self.env
         api, poll = self._proxy.ports_for(name)
+        self._named.pop(name, None)  # the client that this one replaces
         ports = {"RESONATE_PORT_STORE": str(api), "RESONATE_PORT_MESSAGE_SOURCE": str(poll)}
         return self.env | ports
 
     @override
     def launch(self, name: str, command: Sequence[str]) -> Process:
-        process = self._named[name] = super().launch(name, command)
+        process = super().launch(name, command)
+        with self._changed:
+            self._named[name] = process
+            self._changed.notify_all()
         return process
 
     def run(self) -> Outcome:
@@ -244,6 +248,8 @@ class CrashCluster(Cluster):
         Returns:
             Whether the proxy is to forward the request, the answer or the message.
         """
+        with self._changed:  # a new process may be here before `launch` knows it
+            self._changed.wait_for(lambda: passage.party in self._named)
         self.outcome.passages.append((time.monotonic(), passage))
         self._onlooker(passage)
         self._seen[passage.step, passage.moment] += 1
@@ -257,7 +263,8 @@ class CrashCluster(Cluster):
         return forward
 
     def _is_at(self, point: Point, passage: Passage) -> bool:
-        if point.victim == "client" and not self._named["client"].alive:
+        client = self._named.get("client")
+        if point.victim == "client" and not (client and client.alive):
             return False
         seen = self._seen[passage.step, passage.moment]
         return (point.step, point.moment, point.occurrence) == (passage.step, passage.moment, seen)

@@ -13,7 +13,7 @@ from cluster import ProcessError
 from demo.crashes import CrashCluster, Outcome, Recursion, points_of
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Generator, Iterator, Sequence
 
     from cluster.proxy import Moment
     from demo.crashes import Point
@@ -101,8 +101,10 @@ class Everywhere:
             raise ProcessError(f"without a crash: {outcome.faults[0]}")
         return outcome
 
-    def crash(self, plans: Sequence[tuple[Point, ...]]) -> Iterator[Verdict]:
+    def crash(self, plans: Sequence[tuple[Point, ...]]) -> Generator[Verdict]:
         """Run the recursion once for each plan, and kill at the points of that plan.
+
+        If the generator is closed early, the runs that are under way are stopped.
 
         Yields:
             What came of each one, as soon as it is known.
