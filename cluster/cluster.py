@@ -53,7 +53,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         folder = tempfile.TemporaryDirectory(prefix="factorial-")
-        self._data = Path(self._cleanup.enter_context(folder))
+        self.data = Path(self._cleanup.enter_context(folder))
         self.port, self.poll_port, *self._other_ports = free_ports(4)
         try:
             self.start_server()
@@ -112,7 +112,7 @@ class Cluster:
     def launch_server(self) -> None:
         """Start the server without waiting for it. Its ports and data are always the same."""
         if self._resonate is None:
-            command = [sys.executable, "-m", "devserver", "--db", str(self._data / "devserver.db")]
+            command = [sys.executable, "-m", "devserver", "--db", str(self.data / "devserver.db")]
             command += ["--port", str(self.port), "--poll-port", str(self.poll_port)]
             command += self._options
         else:
@@ -120,7 +120,7 @@ class Cluster:
             command = [self._resonate, "serve", "--api-grpc-addr", grpc, "--metrics-addr", metrics]
             command += ["--api-http-addr", f"127.0.0.1:{self.port}", "--system-url", self.url]
             command += ["--aio-poll-addr", f"127.0.0.1:{self.poll_port}"]
-            command += ["--aio-store-sqlite-path", str(self._data / "resonate.db")]
+            command += ["--aio-store-sqlite-path", str(self.data / "resonate.db")]
         self.server = self.launch("server", command)
 
     def start_workers(self, count: int, pace: float = 0) -> list[Process]:
@@ -187,7 +187,7 @@ class Cluster:
             name,
             command,
             env=self.env_of(name),
-            cwd=self._data,
+            cwd=self.data,
             listener=self._listener,
             changed=self._changed,
             fork=self._fork and command[0] == sys.executable,

@@ -329,7 +329,8 @@ def _refusal(status: int, body: bytes | None, answer: bytes) -> RefusedError:
     try:
         error = json.loads(answer)["error"]
         number, words = error["code"], [error["message"]]
-        words += [detail["message"] for detail in error.get("details") or []]
+        if status in {400, 403, 413}:  # the details of other errors are the same each time
+            words += [detail["message"] for detail in error.get("details") or []]
         message = ": ".join(dict.fromkeys(words))
     except (ValueError, TypeError, LookupError):
         if status not in TOO_LARGE:

@@ -9,7 +9,7 @@ from resonate.models.callback import Callback
 from resonate.models.store import PromiseStore, TaskStore
 from resonate.models.task import Task
 
-from plumbing.values import Promise
+from plumbing.values import HEADER, Promise
 
 if TYPE_CHECKING:
     from resonate.models.durable_promise import DurablePromise
@@ -116,8 +116,11 @@ class Promises(PromiseStore):
         }
 
     def _value(self, options: Completion | Creation) -> dict[str, Any]:
-        data = self._store.encoder.encode(options.get("data"))
-        value = {"headers": options.get("headers"), "data": data}
+        headers, data = options.get("headers"), options.get("data")
+        if headers and headers.get(HEADER) == data and "__error__" not in (data or ""):
+            # The SDK would read the same value from the JSON alone.
+            headers = {name: text for name, text in headers.items() if name != HEADER} or None
+        value = {"headers": headers, "data": self._store.encoder.encode(data)}
         return {name: part for name, part in value.items() if part is not None}
 
 

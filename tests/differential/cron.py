@@ -144,7 +144,7 @@ class _ZonedCluster(Cluster):
         """Stop the server and open its database."""
         self.server.stop()
         self.server.wait()
-        return sqlite3.connect(self._data / "resonate.db")
+        return sqlite3.connect(self.data / "resonate.db")
 
 
 def _create(binary: str, zone: str) -> list[Runs]:
