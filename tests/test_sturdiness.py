@@ -241,7 +241,8 @@ class TestLostNotifications:
                 return False
             return True
 
-        with Proxy((cluster.port, cluster.poll_port), drop_the_first) as proxy:
+        with Proxy(drop_the_first) as proxy:
+            proxy.ports = cluster.port, cluster.poll_port
             api, poll = proxy.ports_for("client")
             ports = [f"RESONATE_PORT_STORE={api}", f"RESONATE_PORT_MESSAGE_SOURCE={poll}"]
             script = str(ROOT / "factorial_client.py")
