@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import pty
+import re
 import select
 import struct
 import subprocess
@@ -37,6 +38,8 @@ class Terminal:
         self, command: list[str], env: dict[str, str], size: tuple[int, int] = (LINES, COLUMNS)
     ) -> None:
         lines, columns = size
+        # These two would hide the terminal's own size.
+        others = {k: v for k, v in os.environ.items() if k not in {"LINES", "COLUMNS"}}
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
         self._theirs = theirs
@@ -47,7 +50,7 @@ class Terminal:
         self.process = subprocess.Popen(
             command,
             cwd=ROOT,
-            env=os.environ | {"TERM": "xterm-256color"} | env,
+            env=others | {"TERM": "xterm-256color"} | env,
             stdin=theirs,
             stdout=theirs,
             stderr=theirs,
@@ -84,7 +87,8 @@ class Terminal:
     def wait_for(self, condition: Callable[[list[str]], bool]) -> list[str]:
         """Read on until the screen meets a condition.
 
-        It is checked after each line, so that no frame is missed on a slow machine.
+        It is checked after each line, and before a frame is erased, so that no frame is missed on
+        a slow machine.
 
         Returns:
             The screen.
@@ -93,8 +97,10 @@ class Terminal:
             if not self._unread and not self._read():
                 assert condition(self.lines), "\n".join(self.lines)
                 break
-            line, end, self._unread = self._unread.partition(b"\n")
-            self._stream.feed(line + end)
+            line = re.match(rb".+?(?:\n|(?=\r\x1b)|$)", self._unread, re.DOTALL)
+            assert line is not None
+            self._stream.feed(line[0])
+            self._unread = self._unread[line.end() :]
         return self.lines
 
     def wait_for_text(self, *texts: str) -> list[str]:
