@@ -53,7 +53,16 @@ def main() -> int:
             auth = _auth(args, api)
             started = partial(_say, greeting)
             names = {args.host, socket.gethostname(), *args.allow_host}
-            _serve(db, api, poll, url=_url(api), started=started, auth=auth, names=names)
+            _serve(
+                db,
+                api,
+                poll,
+                url=_url(api),
+                started=started,
+                auth=auth,
+                names=names,
+                origins=args.allow_origin,
+            )
     except KeyboardInterrupt:
         pass
     except (DatabaseError, _UsageError) as e:
@@ -144,7 +153,25 @@ def _parse_arguments() -> argparse.Namespace:
         help="another host name of this server, such as the name of a proxy in front of it "
         "(besides localhost, IP addresses, the name of this machine, and --host); repeatable",
     )
+    parser.add_argument(
+        "--allow-origin",
+        type=_origin,
+        action="append",
+        default=[],
+        metavar="ORIGIN",
+        help="an origin, such as http://localhost:3000, whose web pages may use the API and "
+        "receive messages (CORS; default: none); repeatable",
+    )
     return parser.parse_args()
+
+
+def _origin(text: str) -> str:
+    scheme, _, authority = text.partition("://")
+    if scheme not in {"http", "https"} or Host.parse(authority) is None or text != text.lower():
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an origin, such as http://localhost:3000"
+        )
+    return text
 
 
 def _host_name(text: str) -> str:

@@ -9,7 +9,8 @@ password if it knows it. Three headers that a page cannot change tell these requ
 - `Sec-Fetch-Site` says how the page's origin relates to the server. Browsers send it to loopback
   addresses and over HTTPS, but not over plain HTTP to another machine.
 
-The SDK, curl and other programs send no Origin and no Sec-Fetch-Site.
+The SDK, curl and other programs send no Origin and no Sec-Fetch-Site. A page whose origin you allow
+counts as a program, if its request has an Origin.
 """
 
 from __future__ import annotations
@@ -68,12 +69,18 @@ class Guard:
         app: handles the requests that are not refused.
         names: the host names of this server, besides `localhost`, the names under `.localhost`
             and all IP addresses. DNS rebinding needs a name, so an address is safe.
+        origins: the origins whose pages may use this server as a program does, and by the name of
+            their own host.
         poll_port: the message port, where a GET request joins a worker group.
     """
 
-    def __init__(self, app: ASGIApp, names: Iterable[str], poll_port: int) -> None:
+    def __init__(
+        self, app: ASGIApp, names: Iterable[str], origins: Iterable[str], poll_port: int
+    ) -> None:
         self._app = app
         self._names = {"localhost", *(name.lower().removesuffix(".") for name in names)}
+        self._origins = frozenset(origins)
+        self._names |= {host.name for host in map(_host_of, self._origins) if host is not None}
         self._poll_port = poll_port
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -98,9 +105,17 @@ class Guard:
                 f"This server is not known as {host.name}. "
                 f"If that is its name, start devserver with --allow-host {host.name}.",
             )
+        origins = headers.get(b"origin", [])
+        if len(origins) == 1 and origins[0] in self._origins:
+            return None
+        return self._refusal_of_page(scope, headers, host)
+
+    def _refusal_of_page(
+        self, scope: Scope, headers: dict[bytes, list[str]], host: Host | None
+    ) -> ProtocolError | None:
         for origin in headers.get(b"origin", []):
-            scheme, _, authority = origin.partition("://")
-            if host is None or (scheme, Host.parse(authority)) != (scope["scheme"], host):
+            scheme = origin.partition("://")[0]
+            if host is None or (scheme, _host_of(origin)) != (scope["scheme"], host):
                 return _forbidden(f"A page of another origin, {origin}, sent it.")
         for site in headers.get(b"sec-fetch-site", []):
             if site in {"cross-site", "same-site"} and not _opens_the_page(scope, headers):
@@ -124,8 +139,12 @@ class Guard:
 
 
 def _forbidden(reason: str) -> ProtocolError:
-    explanation = "Only programs and this server's own page may use it; no option changes that."
+    explanation = "Only programs, this server's own page and those of --allow-origin may use it."
     return ProtocolError(Code.FORBIDDEN, f"{reason} {explanation}")
+
+
+def _host_of(origin: str) -> Host | None:
+    return Host.parse(origin.partition("://")[2])
 
 
 def _opens_the_page(scope: Scope, headers: dict[bytes, list[str]]) -> bool:

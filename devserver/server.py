@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, override
 
 import uvicorn
+from starlette.middleware.cors import CORSMiddleware
 
 from devserver.api import api_app
 from devserver.auth import BasicAuth
@@ -22,11 +23,11 @@ from devserver.watch import Watch
 if TYPE_CHECKING:
     import socket
     import sqlite3
-    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
     from types import FrameType
 
     from starlette.applications import Starlette
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import ASGIApp, Receive, Scope, Send
 
     from devserver.store.database import Database
 
@@ -45,6 +46,7 @@ def serve(
     started: Callable[[], None],
     auth: tuple[str, str] | None,
     names: Iterable[str],
+    origins: Collection[str],
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -56,6 +58,7 @@ def serve(
         started: called once it serves, and would stop cleanly.
         auth: the user name and the password to ask for, or None.
         names: the host names of this server; see `Guard`.
+        origins: the origins whose pages may use this server, such as `http://localhost:3000`.
 
     Raises:
         sqlite3.Error: the database failed, which has stopped the server.
@@ -85,8 +88,18 @@ def serve(
         is_stream = scope["type"] == "http" and scope["server"][1] == poll_port
         await (stream if is_stream else api)(scope, receive, send)
 
+    answering: ASGIApp = app if auth is None else BasicAuth(app, *auth)
+    if origins:
+        # Outside the authentication: a browser asks for permission without a password.
+        answering = CORSMiddleware(
+            answering,
+            allow_origins=origins,
+            allow_methods=["GET", "POST", "PATCH", "DELETE"],
+            allow_headers=["*"],
+            expose_headers=["Resonate-Version"],
+        )
     config = uvicorn.Config(
-        Guard(app if auth is None else BasicAuth(app, *auth), names, poll_port),
+        Guard(answering, names, origins, poll_port),
         http=LimitedProtocol,
         backlog=BACKLOG,
         log_config=None,  # the standard one fails if stdout is closed

@@ -338,6 +338,75 @@ def test_a_name_to_allow_has_no_scheme_and_no_port(name: str) -> None:
     assert ended.stderr.endswith(f"{name!r} is not a host name without a scheme or a port\n")
 
 
+APP = "http://app.test:3000"
+
+
+@pytest.fixture(scope="module", params=["open", "password"])
+def with_origin(request: pytest.FixtureRequest) -> Iterator[dict[str, Port]]:
+    """Both ports of a server that allows one origin."""
+    port, poll_port = free_ports(2)
+    command = [sys.executable, "-m", "devserver", "--memory", "--allow-origin", APP]
+    command += ["--port", str(port), "--poll-port", str(poll_port)]
+    headers: tuple[str, ...] = ()
+    if request.param == "password":
+        command += ["--username", USER[0], "--password", USER[1]]
+        headers = (BASIC,)
+    with Cluster() as cluster:
+        cluster.launch("with origin", command).wait_for("Watch it at")
+        yield {
+            "api": Port(port, "/promises?id=*", headers),
+            "link": Port(port, "/tasks/heartbeat/t/1", headers),
+            "poll": Port(poll_port, "/g/i", headers),
+        }
+
+
+@pytest.mark.parametrize("name", ["api", "link", "poll"])
+def test_a_page_of_an_allowed_origin_is_answered(with_origin: dict[str, Port], name: str) -> None:
+    port = with_origin[name]
+    page = [BROWSER, f"origin: {APP}", "sec-fetch-site: cross-site"]
+    for host in ("localhost:PORT", "app.test:3000"):
+        assert port.ask(f"host: {host}", *page)[0] == 200
+    # Without an Origin, such as from an image or a link, and from other origins.
+    assert port.ask("host: localhost:PORT", BROWSER, "sec-fetch-site: cross-site")[0] == 403
+    for origin in ("http://app.test", "https://app.test:3000", "http://evil.test", "null"):
+        assert port.ask("host: localhost:PORT", BROWSER, f"origin: {origin}")[0] == 403
+    both = [f"origin: {APP}", "origin: http://evil.test"]
+    assert port.ask("host: localhost:PORT", BROWSER, *both)[0] == 403
+    assert port.ask("host: evil.test", *page)[0] == 403
+
+
+def test_a_page_of_an_allowed_origin_can_read_the_answers(with_origin: dict[str, Port]) -> None:
+    port = with_origin["api"]
+    url = f"http://localhost:{port.port}/promises"
+    # The browser asks first, and never sends a password with that.
+    asked = {
+        "origin": APP,
+        "access-control-request-method": "POST",
+        "access-control-request-headers": "authorization,content-type,idempotency-key,strict",
+    }
+    answer = httpx.options(url, headers=asked)
+    assert answer.status_code == 200
+    assert answer.headers["access-control-allow-origin"] == APP
+    for name in asked["access-control-request-headers"].split(","):
+        assert name in answer.headers["access-control-allow-headers"].lower()
+    auth = USER if port.headers else None
+    body = {"id": "by a page", "timeout": FAR}
+    answer = httpx.post(url, json=body, headers={"origin": APP}, auth=auth)
+    assert answer.headers["access-control-allow-origin"] == APP
+    assert answer.headers["access-control-expose-headers"] == "Resonate-Version"
+    poll = f"http://localhost:{with_origin['poll'].port}/g/page"
+    with httpx.stream("GET", poll, headers={"origin": APP}, auth=auth) as stream:
+        assert stream.headers["access-control-allow-origin"] == APP
+
+
+@pytest.mark.parametrize("origin", ["app.test", "*", "null", "http://", "http://a/b", "ftp://a"])
+def test_an_origin_to_allow_is_one(origin: str) -> None:
+    command = [sys.executable, "-m", "devserver", "--memory", f"--allow-origin={origin}"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert ended.returncode == 2
+    assert ended.stderr.endswith(f"{origin!r} is not an origin, such as http://localhost:3000\n")
+
+
 @pytest.mark.parametrize("script", ["factorial_worker.py", "factorial_client.py"])
 def test_the_scripts_say_which_option_allows_their_host(script: str) -> None:
     host = "http://127.1"  # the system takes this for 127.0.0.1, and the server for a name
