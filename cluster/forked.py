@@ -68,9 +68,10 @@ class Forked:
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, if it still runs."""
-        with suppress(ProcessLookupError):
-            os.kill(self.pid, number)
+        """Send it a signal, if it still runs: the id of one that has ended may be another's now."""
+        if not wait([self._process.sentinel], 0):
+            with suppress(ProcessLookupError):
+                os.kill(self.pid, number)
 
     def terminate(self) -> None:
         """Send it SIGTERM."""

@@ -341,11 +341,19 @@ class CrashCluster(Cluster):
     def _restart(self) -> None:
         for name in self._dead():
             if name == "server":
-                self.start_server()
+                self._restart_server()
             elif name == "client":
                 self._start_client()
             else:
                 self._start_workers(1)
+
+    def _restart_server(self) -> None:
+        try:
+            self.start_server()
+        except ProcessError:
+            # An answer of the server before may have led to the next crash meanwhile.
+            if self.server not in self._killed:
+                raise
 
     def _judge(self) -> None:
         outcome, client = self.outcome, self._named["client"]
@@ -370,7 +378,7 @@ class CrashCluster(Cluster):
 
     def _check_survivor(self, process: Process) -> None:
         was_alive = process.alive
-        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGTERM)  # does nothing if it has ended
         if process.wait() not in {0, -signal.SIGTERM} or not was_alive:
             said = " ".join(process.errors)
             self.outcome.faults.append(

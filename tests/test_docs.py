@@ -46,6 +46,10 @@ ONCE = {
         "tests/test_store_properties.py",
         f"{QUICK} --numprocesses=0",
     ),
+    "uv run --all-groups pytest tests/test_crash_points.py --crash-points=all": (
+        "=all",
+        "=some --numprocesses=0 -k diagram",
+    ),
     "uv run python -m tests.chaos --trials 100": ("100", "1"),
 }
 # Commands of .ci/run.
