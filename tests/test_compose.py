@@ -1,11 +1,19 @@
-"""The real server's flags, as compose.yaml and the page about it have them."""
+"""The real server's flags and units, as compose.yaml and docs/beyond-one-machine.md show them."""
 
 import re
+import shutil
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
+
+from tests.pages import blocks
 
 ROOT = Path(__file__).parent.parent
 PAGE = ROOT / "docs" / "beyond-one-machine.md"
+# With systemd, the passwords are in a file, because all users can see a program's flags.
+PASSWORDS = {"--aio-store-postgres-password", "--aio-poll-auth", "--api-http-auth"}
 
 
 def serve_flags(text: str) -> set[str]:
@@ -16,13 +24,29 @@ def compose_flags() -> set[str]:
     return serve_flags((ROOT / "compose.yaml").read_text())
 
 
-def test_the_page_explains_the_flags_of_the_compose_file() -> None:
-    command, rest = PAGE.read_text().split("resonate serve \\\n", 1)[1].split("```", 1)
-    table = "\n".join(line for line in rest.splitlines() if line.startswith("| `--"))
-    assert serve_flags(command) == serve_flags(table) == compose_flags()
+def test_the_unit_has_the_flags_of_the_compose_file() -> None:
+    server, _ = blocks(PAGE, "ini")
+    assert serve_flags(server.text) == compose_flags() - PASSWORDS
 
 
-def test_the_real_server_has_them(resonate: str) -> None:
+def test_systemd_accepts_the_units(tmp_path: Path) -> None:
+    systemd_analyze = shutil.which("systemd-analyze")
+    if systemd_analyze is None:
+        pytest.skip("needs systemd-analyze")
+    server, worker = (block.text for block in blocks(PAGE, "ini"))
+    (head, foot) = (server.split("\n\n")[0], server.split("\n\n")[-1])
+    units = {"server.service": server, "worker.service": f"{head}\n\n{worker}\n\n{foot}"}
+    for name, text in units.items():
+        unit = re.sub(r"(?m)^ExecStart=\S+", f"ExecStart={sys.executable}", text)
+        (tmp_path / name).write_text(unit)
+    paths = [str(tmp_path / name) for name in units]
+    checked = subprocess.run(
+        [systemd_analyze, "verify", *paths], capture_output=True, text=True, check=False
+    )
+    assert (checked.returncode, checked.stderr) == (0, "")
+
+
+def test_the_real_server_has_the_flags(resonate: str) -> None:
     usage = subprocess.run(
         [resonate, "serve", "--help"], capture_output=True, text=True, check=True
     ).stdout
