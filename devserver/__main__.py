@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 # Until `main` runs, Ctrl-C ends the process without a traceback: the imports take a while.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
+from devserver.backup import back_up  # noqa: E402
 from devserver.guard import Host  # noqa: E402
 from devserver.server import serve  # noqa: E402
 from devserver.store.database import DatabaseError, LostFileError, open_database  # noqa: E402
@@ -40,6 +41,11 @@ def main() -> int:
     args = _parse_arguments()
     path = ":memory:" if args.memory else str(Path(args.db).absolute())
     try:
+        if args.backup is not None:
+            host = f"[{args.host}]" if ":" in args.host else args.host
+            back_up(path, args.backup, f"http://{host}:{args.port}", _credentials(args))
+            _say(f"Wrote {args.backup}")
+            return 0
         with (
             _bind(args.host, args.port) as api,
             _bind(args.host, args.poll_port) as poll,
@@ -135,6 +141,13 @@ def _parse_arguments() -> argparse.Namespace:
     )
     where.add_argument("--memory", action="store_true", help="keep everything in memory only")
     parser.add_argument(
+        "--backup",
+        type=Path,
+        metavar="FILE",
+        help="write a copy of all data to a new file and exit, also while a server is running; "
+        "give the same options as to that server",
+    )
+    parser.add_argument(
         "--username",
         default=os.environ.get("RESONATE_USERNAME"),
         help="ask for this user name, and for the password ($RESONATE_USERNAME)",
@@ -181,17 +194,22 @@ def _host_name(text: str) -> str:
     return host.name
 
 
-def _auth(args: argparse.Namespace, listener: socket.socket) -> tuple[str, str] | None:
+def _credentials(args: argparse.Namespace) -> tuple[str, str] | None:
     if args.username and args.password:
         return args.username, args.password
     if args.username or args.password:
         raise _UsageError("--username and --password go together")
-    if not ip_address(listener.getsockname()[0]).is_loopback:
+    return None
+
+
+def _auth(args: argparse.Namespace, listener: socket.socket) -> tuple[str, str] | None:
+    credentials = _credentials(args)
+    if credentials is None and not ip_address(listener.getsockname()[0]).is_loopback:
         raise _UsageError(
             f"Not listening on {args.host}, where other machines could reach all data: "
             "give --username and --password"
         )
-    return None
+    return credentials
 
 
 class _UsageError(Exception):

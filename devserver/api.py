@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Lifespan
 
+    from devserver.backup import Backup
     from devserver.connections import Connections
     from devserver.engine import Engine
     from devserver.stream import Stream
@@ -81,6 +82,7 @@ def api_app(
     connections: Connections,
     watch: Watch,
     stream: Stream,
+    backup: Backup,
     *,
     url: str,
     lifespan: Lifespan[Starlette],
@@ -92,6 +94,7 @@ def api_app(
         connections: the open message streams. A claim or a heartbeat shows that a process lives.
         watch: answers the browsers that show the page.
         stream: answers the clients that receive their messages on this port too.
+        backup: answers `--backup`.
         url: where clients find this application, for the links in its answers.
         lifespan: runs when the server starts and stops.
     """
@@ -124,6 +127,7 @@ def api_app(
             _route("GET", "/poll/{rest:id}", stream.on_api_port),
             _route("GET", "/ping", api.ping),
             _route("GET", "/watch", watch.respond),
+            _route("GET", "/backup", backup.respond),
             *page_routes(),
         ],
         exception_handlers={
@@ -209,8 +213,8 @@ class _Api:
 
     async def search_promises(self, request: Request) -> Response:
         query = read_search(request, has_states=True)
-        found = await self._engine.run(lambda db, now: promises.search(db, query, now))
-        cursor = cursor_of(query, [place for place, _ in found])
+        found, is_cut = await self._engine.run(lambda db, now: promises.search(db, query, now))
+        cursor = cursor_of(query, [place for place, _ in found], is_cut=is_cut)
         return answer(200, {"promises": [promise for _, promise in found], "cursor": cursor})
 
     async def claim_task(self, request: Request) -> Response:

@@ -10,7 +10,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
     from devserver.address import Address
-    from devserver.store.tasks import Message
+    from devserver.store.tasks import Delivery
+
+# How much may wait to be written to a connection (bytes). A connection with more is full: it gets
+# no messages until half of that is written. What waits for it is in the database meanwhile.
+WINDOW = 4 * 2**20
 
 
 class Connection:
@@ -24,19 +28,37 @@ class Connection:
     def __init__(self, group: str, id: str) -> None:  # noqa: A002 - the protocol's name
         self.group = group
         self.id = id
-        self._messages: asyncio.Queue[Message | None] = asyncio.Queue()
+        self.is_full = False
+        self.unwritten = 0
+        self._deliveries: asyncio.Queue[Delivery | None] = asyncio.Queue()
 
-    def send(self, message: Message) -> None:
+    def send(self, delivery: Delivery) -> None:
         """Put a message on the stream."""
-        self._messages.put_nowait(message)
+        self.unwritten += delivery.size
+        self.is_full = self.is_full or self.unwritten >= WINDOW
+        self._deliveries.put_nowait(delivery)
+
+    def written(self, delivery: Delivery) -> bool:
+        """Note that a message was written to the socket.
+
+        Returns:
+            Whether the connection was full until now, and takes messages again.
+        """
+        self.unwritten -= delivery.size
+        if self.is_full and self.unwritten <= WINDOW // 2:
+            self.is_full = False
+            return True
+        return False
 
     def close(self) -> None:
-        """End the stream after the messages that are already on it."""
-        self._messages.put_nowait(None)
+        """End the stream. The messages that are not written yet are sent again elsewhere."""
+        while not self._deliveries.empty():
+            self._deliveries.get_nowait()
+        self._deliveries.put_nowait(None)
 
-    async def next(self) -> Message | None:
+    async def next(self) -> Delivery | None:
         """Wait for the next message. Returns None at the end of the stream."""
-        return await self._messages.get()
+        return await self._deliveries.get()
 
 
 class Connections:
@@ -58,15 +80,20 @@ class Connections:
             previous.close()
         self._groups.setdefault(connection.group, OrderedDict())[connection.id] = connection
 
-    def remove(self, connection: Connection) -> None:
-        """Remove a stream, unless another one has replaced it."""
+    def remove(self, connection: Connection) -> bool:
+        """Remove a stream.
+
+        Returns:
+            False if another stream has replaced it. That one stays.
+        """
         group = self._members(connection.group)
         if group.get(connection.id) is not connection:
-            return
+            return False
         del group[connection.id]
         self._silent.discard(connection.id)
         if not group:
             del self._groups[connection.group]
+        return True
 
     def fell_silent(self, connection_id: str) -> None:
         """Mark a connection as silent: its process missed a claim or a heartbeat."""
@@ -77,7 +104,7 @@ class Connections:
         """Trust a connection again: its process sent a claim or a heartbeat."""
         self._silent.discard(connection_id)
 
-    def chooser(self, silent: Iterable[str] = ()) -> Callable[[Address], Connection | None]:
+    def chooser(self, silent: Iterable[str] = ()) -> Callable[[Address, int], Connection | None]:
         """Make a function that chooses who gets the messages of one transaction.
 
         Choosing changes nothing here, because the transaction may fail. `send` does.
@@ -86,32 +113,41 @@ class Connections:
             silent: the ids of connections that count as silent from this transaction on.
 
         Returns:
-            A function that returns the connection for an address, or None if nothing listens
-            there. For `any` it prefers the connection that the address names. If that one is
-            silent or absent, the members of the group take turns. A silent member gets a message
-            only if the whole group is silent.
+            A function that takes an address and the size of a message in bytes. It returns the
+            connection that gets the message, or None if every connection there is full. For `any`
+            it prefers the connection that the address names. If that one is silent, full or absent,
+            the members of the group take turns. A silent member gets a message only if the whole
+            group is silent.
         """
         passed_over = self._silent.union(silent)
         groups: dict[str, OrderedDict[str, Connection]] = {}
+        chosen_size: dict[Connection, int] = {}
 
-        def choose(address: Address) -> Connection | None:
+        def choose(address: Address, size: int) -> Connection | None:
             group = groups.get(address.group)
             if group is None:
-                group = groups[address.group] = self._members(address.group).copy()
+                everyone = self._members(address.group).items()
+                group = groups[address.group] = OrderedDict(
+                    (name, member) for name, member in everyone if not member.is_full
+                )
             chosen = group.get(address.id)
             if address.cast == "any" and (chosen is None or chosen.id in passed_over):
                 members = (member for member in group.values() if member.id not in passed_over)
                 chosen = next(members, None) or chosen or next(iter(group.values()), None)
             if chosen is not None:
                 group.move_to_end(chosen.id)
+                chosen_size[chosen] = chosen_size.get(chosen, 0) + size
+                if chosen.unwritten + chosen_size[chosen] >= WINDOW:
+                    del group[chosen.id]
             return chosen
 
         return choose
 
-    def send(self, connection: Connection, message: Message) -> None:
-        """Put a message on a stream of these. The other members of its group are next in turn."""
+    def send(self, delivery: Delivery) -> None:
+        """Put a message on its stream. The other members of the group are next in turn."""
+        connection = delivery.connection
         self._groups[connection.group].move_to_end(connection.id)
-        connection.send(message)
+        connection.send(delivery)
 
     def members(self) -> list[tuple[str, str, bool]]:
         """List the group and the id of each stream, and whether it is silent."""

@@ -15,8 +15,10 @@ import asyncio
 import logging
 import sqlite3
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from devserver.address import Address
 from devserver.errors import ProtocolError
 from devserver.store import deadlines, processes, tasks
 from devserver.store.database import transaction
@@ -46,6 +48,8 @@ logger = logging.getLogger(__name__)
 LONGEST_SLEEP = 60.0
 # After a faulty transition, which may have been the clock's own, the engine checks again (ms).
 RETRY_MS = 1_000
+# How long a written notification stays incomplete (seconds); see `Engine.notified`.
+NOTIFICATION_DELAY = 1.0
 
 
 class Engine:
@@ -67,6 +71,7 @@ class Engine:
         self._failed = failed
         self._connections = connections
         self._waiting: Batch = []
+        self._notified: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
 
     async def run[T](self, transition: Transition[T], *, durable: bool = True) -> T:
@@ -97,9 +102,11 @@ class Engine:
         self._run_unattended(recover)
 
     def stop(self) -> None:
-        """Stop watching the clock."""
+        """Stop watching the clock, and complete the notifications that were written."""
         if self._timer is not None:
             self._timer.cancel()
+        with suppress(sqlite3.Error), transaction(self._db):
+            tasks.complete_notified(self._db, self._notified, time.time_ns() // 1_000_000)
 
     def connected(self, process_id: str, group: str) -> None:
         """Send a process the messages that wait for it: it has opened a stream.
@@ -113,10 +120,32 @@ class Engine:
 
         def welcome(db: sqlite3.Connection, now: int) -> None:
             tasks.take_back_of_process(db, process_id, now, also_claimed=False)
-            tasks.wake_parked(db)
             processes.connected(db, process_id, group, now)
 
         self._run_unattended(welcome)
+        self.has_room(process_id, group)
+
+    def has_room(self, process_id: str, group: str) -> None:
+        """Send a connection the messages that wait for it, because it is not full.
+
+        Args:
+            process_id: the process.
+            group: its poll group.
+        """
+        self._wake(Address("uni", group, process_id))
+        self._wake(Address("any", group))
+
+    def notified(self, task_id: str) -> None:
+        """Complete a notification, because it was written to its connection.
+
+        The protocol has no answer to a notification. If the server is killed within a moment, the
+        notification may be lost on its way, so the engine waits that long. After a restart, it
+        sends an incomplete notification again.
+        """
+        if not self._notified:
+            loop = asyncio.get_running_loop()
+            loop.call_later(NOTIFICATION_DELAY, self._complete_notified)
+        self._notified.append(task_id)
 
     def disconnected(self, process_id: str, group: str, *, has_ended: bool) -> None:
         """Send the messages of a process to other processes: its stream has closed.
@@ -132,14 +161,39 @@ class Engine:
             tasks.take_back_of_process(db, process_id, now, also_claimed=has_ended)
             processes.disconnected(db, process_id, group, now)
 
+        self._complete_notified()
         self._run_unattended(part)
+        self._wake(Address("any", group))
 
-    def _run_unattended(self, transition: Transition[None], *, durable: bool = True) -> None:
-        """Run a transition that no caller waits for."""
+    def _wake(self, target: Address) -> None:
+        """Send the messages that wait for an address, as many as its connections take."""
 
-        def report(future: asyncio.Future[None]) -> None:
+        def go_on(are_more: bool) -> None:
+            if are_more and self._connections.chooser()(target, 0) is not None:
+                self._wake(target)
+
+        self._run_unattended(lambda db, _: tasks.wake_parked(db, target), go_on, durable=False)
+
+    def _complete_notified(self) -> None:
+        notified, self._notified = self._notified, []
+        self._run_unattended(
+            lambda db, now: tasks.complete_notified(db, notified, now), durable=False
+        )
+
+    def _run_unattended[T](
+        self,
+        transition: Transition[T],
+        then: Callable[[T], None] = lambda _: None,
+        *,
+        durable: bool = True,
+    ) -> None:
+        """Run a transition that no caller waits for, and call `then` with what it returned."""
+
+        def report(future: asyncio.Future[T]) -> None:
             error = future.exception()
-            if error is not None and not isinstance(error, sqlite3.Error):
+            if error is None:
+                then(future.result())
+            elif not isinstance(error, sqlite3.Error):
                 logger.error("A transition of devserver failed", exc_info=error)
 
         self._enqueue(transition, durable=durable).add_done_callback(report)
@@ -195,13 +249,7 @@ class Engine:
 
     def _deliver(self, deliveries: list[Delivery]) -> None:
         for delivery in deliveries:
-            self._connections.send(delivery.connection, delivery.message)
-        # No process claims a notification, so the task is complete once the message is sent.
-        notified = [d.task_id for d in deliveries if d.message.type == "notify"]
-        if notified:
-            self._run_unattended(
-                lambda db, now: tasks.complete_notified(db, notified, now), durable=False
-            )
+            self._connections.send(delivery)
 
     def _set_timer(self, due: int | None) -> None:
         if self._timer is not None:

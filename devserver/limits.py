@@ -21,6 +21,8 @@ MAX_HEAD = 64 * 2**10
 HEAD_TIMEOUT = 10.0
 # How long a client may read nothing of what is sent to it (seconds).
 READ_TIMEOUT = 30.0
+# The extension of an ASGI scope in which `flush` is `LimitedProtocol.flush`.
+EXTENSION = "devserver"
 
 
 class LimitedProtocol(HttpToolsProtocol):
@@ -45,6 +47,17 @@ class LimitedProtocol(HttpToolsProtocol):
         self._stop_read_timer()
         super().connection_lost(exc)
 
+    async def flush(self) -> bool:
+        """Wait until the operating system has taken everything that was written.
+
+        Returns:
+            False if the connection has closed, so that some of it may be lost.
+        """
+        if not self.transport.is_closing():
+            self.transport.set_write_buffer_limits(high=0)
+            await self.flow.drain()
+        return not self.transport.is_closing()
+
     # Sending too much
 
     @override
@@ -67,6 +80,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_size = 0
         super().on_message_begin()
+        self.scope["extensions"] = {EXTENSION: {"flush": self.flush}}
 
     @override
     def on_url(self, url: bytes) -> None:

@@ -289,8 +289,17 @@ def _search_mistakes(pattern: str | None, state: str | None, limit: int) -> list
     return mistakes
 
 
-def cursor_of(query: Search, places: list[int]) -> str | None:
-    """Make the cursor with which a search continues. There is one if the limit is reached."""
-    if len(places) < query.limit:
+def cursor_of(query: Search, places: list[int], *, is_cut: bool = False) -> str | None:
+    """Make the cursor with which a search continues.
+
+    Args:
+        query: the search.
+        places: the places of what it found.
+        is_cut: whether the search stopped before its limit.
+
+    Returns:
+        The cursor, or None if the search is complete.
+    """
+    if len(places) < query.limit and not is_cut:
         return None
     return urlsafe_b64encode(_encode(replace(query, before=places[-1]))).decode()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from devserver.connections import Connection
+from devserver.limits import EXTENSION
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -58,25 +58,30 @@ class Stream:
             case _:
                 return Response("invalid request\n", 400, media_type="text/plain")
         return StreamingResponse(
-            self._events(connection, is_local=_is_loopback(request)),
+            self._events(connection, request),
             media_type="text/event-stream",
             headers={"cache-control": "no-cache"},
         )
 
-    async def _events(self, connection: Connection, *, is_local: bool) -> AsyncIterator[bytes]:
+    async def _events(self, connection: Connection, request: Request) -> AsyncIterator[bytes]:
+        flush = request.scope["extensions"][EXTENSION]["flush"]
         self._connections.add(connection)
         self._engine.connected(connection.id, connection.group)
+        is_ended_here = False
         try:
-            while message := await connection.next():
-                yield b"data: " + self._with_links(message) + b"\n\n"
-        except (asyncio.CancelledError, GeneratorExit):
-            # The client disconnected. If the server ends the stream, the process still runs.
-            # A connection from this machine breaks only when its process ends: it does not
-            # depend on a network.
-            self._engine.disconnected(connection.id, connection.group, has_ended=is_local)
-            raise
+            while delivery := await connection.next():
+                yield b"data: " + self._with_links(delivery.message) + b"\n\n"
+                if await flush() and delivery.message.type == "notify":
+                    self._engine.notified(delivery.task_id)
+                if connection.written(delivery):
+                    self._engine.has_room(connection.id, connection.group)
+            is_ended_here = True
         finally:
-            self._connections.remove(connection)
+            if self._connections.remove(connection) and not is_ended_here:
+                # A connection from this machine breaks only when its process ends: it does not
+                # depend on a network. (If the server ends the stream, the process still runs.)
+                has_ended = _is_loopback(request)
+                self._engine.disconnected(connection.id, connection.group, has_ended=has_ended)
 
     def _with_links(self, message: Message) -> bytes:
         content: dict[str, Any] = {"type": message.type}

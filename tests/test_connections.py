@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from devserver.address import Address
-from devserver.connections import Connection, Connections
-from devserver.store.tasks import Message
+from devserver.connections import WINDOW, Connection, Connections
+from devserver.store.tasks import Delivery, Message
 
 ANY = Address("any", "group")
 ANY_ONE = Address("any", "group", "one")
@@ -29,12 +31,12 @@ def send(connections: Connections, address: Address, times: int = 1) -> list[str
     nothing.
     """
     choose = connections.chooser()
-    in_failed_transaction = [choose(address) for _ in range(times)]
+    in_failed_transaction = [choose(address, 1) for _ in range(times)]
     chosen = []
     for _ in range(times):
-        connection = connections.chooser()(address)
+        connection = connections.chooser()(address, 1)
         if connection is not None:
-            connections.send(connection, Message("invoke"))
+            connections.send(Delivery(connection, Message("invoke"), "task", 1))
         chosen.append(connection)
     assert chosen == in_failed_transaction
     return [connection.id if connection else None for connection in chosen]
@@ -62,7 +64,7 @@ def test_a_connection_that_falls_silent_in_a_transaction_gets_none_of_its_messag
     connections: Connections,
 ) -> None:
     choose = connections.chooser(silent={"one"})
-    chosen = choose(ANY_ONE)
+    chosen = choose(ANY_ONE, 1)
     assert chosen is not None
     assert chosen.id == "two"
     assert send(connections, ANY_ONE) == ["one"], "the transaction was not committed"
@@ -78,7 +80,7 @@ def test_a_silent_connection_gets_a_message_if_the_whole_group_is_silent(
 
 
 def test_a_closed_connection_gets_no_message(connections: Connections) -> None:
-    gone = connections.chooser()(UNI_ONE)
+    gone = connections.chooser()(UNI_ONE, 1)
     assert gone is not None
     connections.remove(gone)
     assert send(connections, UNI_ONE) == [None]
@@ -89,7 +91,7 @@ def test_a_closed_connection_gets_no_message(connections: Connections) -> None:
 def test_a_connection_that_was_replaced_does_not_remove_its_successor(
     connections: Connections,
 ) -> None:
-    replaced = connections.chooser()(UNI_ONE)
+    replaced = connections.chooser()(UNI_ONE, 1)
     assert replaced is not None
     connections.add(Connection("group", "one"))
     connections.remove(replaced)
@@ -108,3 +110,31 @@ def test_a_connection_that_fell_silent_while_absent_is_not_silent_when_back(
     connections.fell_silent("four")
     connections.add(Connection("group", "four"))
     assert send(connections, Address("any", "group", "four")) == ["four"]
+
+
+def test_a_full_connection_gets_no_message_until_half_is_written(connections: Connections) -> None:
+    choose = connections.chooser()
+    one = choose(UNI_ONE, WINDOW // 2)
+    assert one is not None
+    assert choose(UNI_ONE, WINDOW // 2) is one
+    assert choose(UNI_ONE, 1) is None, "full within one transaction"
+    deliveries = [Delivery(one, Message("invoke"), "task", WINDOW // 2) for _ in range(2)]
+    for delivery in deliveries:
+        connections.send(delivery)
+    assert send(connections, UNI_ONE) == [None]
+    assert send(connections, ANY_ONE, 2) == ["two", "three"]
+    assert one.written(deliveries[0])
+    assert not one.written(deliveries[1]), "it was not full any more"
+    assert send(connections, UNI_ONE) == ["one"]
+
+
+def test_a_message_that_is_larger_than_the_window_is_sent(connections: Connections) -> None:
+    assert connections.chooser()(UNI_ONE, 2 * WINDOW) is not None
+
+
+def test_a_closed_connection_drops_what_was_not_written(connections: Connections) -> None:
+    one = connections.chooser()(UNI_ONE, 1)
+    assert one is not None
+    connections.send(Delivery(one, Message("invoke"), "task", 1))
+    one.close()
+    assert asyncio.run(one.next()) is None

@@ -51,6 +51,7 @@ ONCE = {
         "=some --numprocesses=0 -k diagram",
     ),
     "uv run python -m tests.chaos --trials 100": ("100", "1"),
+    "uv run --all-groups python -m tests.soak --minutes 40": ("40", "0.1"),
 }
 # Commands of .ci/run.
 CI = [
@@ -64,6 +65,7 @@ CI = [
 # Commands that another test runs, or that runs this one.
 ELSEWHERE = [
     ".ci/run",
+    "uv run python -m devserver --backup backup.db",  # test_file.py
     "uv run --all-groups python -m benchmarks --long --resonate=BINARY",  # test_benchmarks.py
 ]
 

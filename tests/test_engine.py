@@ -87,11 +87,11 @@ def test_a_message_that_was_not_claimed_goes_to_another_connection() -> None:
         sent_again = await two.next()
         engine.stop()
         assert sent is not None
-        assert sent.task is not None
+        assert sent.message.task is not None
         assert sent_again is not None
-        assert sent_again.task is not None
-        assert (sent.task.id, sent.task.counter) == ("__invoke:p", 1)
-        assert (sent_again.task.id, sent_again.task.counter) == ("__invoke:p", 2)
+        assert sent_again.message.task is not None
+        assert (sent.task_id, sent.message.task.counter) == ("__invoke:p", 1)
+        assert (sent_again.task_id, sent_again.message.task.counter) == ("__invoke:p", 2)
         assert connections.members() == [("workers", "one", True), ("workers", "two", False)]
 
     asyncio.run(run())

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 import time
 from contextlib import closing
 from pathlib import Path
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from cluster import Cluster
+from cluster import ROOT, Cluster
 from devserver.store import promises
 from devserver.store.database import open_database
 from tests.api import FAR
@@ -126,3 +128,70 @@ def test_every_commit_reaches_the_disk(tmp_path: Path) -> None:
         ):
             (found,) = db.execute(f"PRAGMA {pragma}").fetchone()
             assert found == expected, pragma
+
+
+# Backups
+
+
+def back_up(cluster: Cluster, target: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run `--backup` as for the cluster's server, with more arguments."""
+    port = cluster.url.rpartition(":")[2]
+    database = str(database_of(cluster))
+    command = [sys.executable, "-m", "devserver", "--port", port, "--db", database]
+    return subprocess.run(
+        [*command, "--backup", str(target), *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def create(cluster: Cluster, promise_id: str) -> None:
+    body = {"id": promise_id, "timeout": FAR}
+    assert httpx.post(f"{cluster.url}/promises", json=body).status_code == 201
+
+
+def test_a_backup_of_a_running_server_can_be_restored(tmp_path: Path) -> None:
+    backup = tmp_path / "backup.db"
+    with Cluster() as cluster:
+        create(cluster, "before")
+        done = back_up(cluster, backup)
+        assert (done.returncode, done.stdout, done.stderr) == (0, f"Wrote {backup}\n", "")
+        create(cluster, "after")
+        # A kill leaves a log, which SQLite would apply to the restored file.
+        cluster.server.kill()
+        path = database_of(cluster)
+        assert log_of(path).exists()
+        delete(path)
+        path.write_bytes(backup.read_bytes())
+        cluster.start_server()
+        assert httpx.get(f"{cluster.url}/promises/before").status_code == 200
+        assert httpx.get(f"{cluster.url}/promises/after").status_code == 404
+
+
+def test_a_backup_without_a_server_has_what_a_killed_one_acknowledged(tmp_path: Path) -> None:
+    with Cluster() as cluster:
+        create(cluster, "kept")
+        cluster.server.kill()
+        assert back_up(cluster, tmp_path / "backup.db").returncode == 0
+    assert ids_in(tmp_path / "backup.db") == {"kept"}
+
+
+def test_a_backup_that_cannot_be_made_is_one_plain_line(tmp_path: Path) -> None:
+    existing, new = tmp_path / "existing", tmp_path / "new"
+    existing.write_text("my notes")
+    with Cluster() as cluster, Cluster() as other:
+        other_port = other.url.rpartition(":")[2]
+        for target, arguments, reason in [
+            (existing, (), "File exists"),
+            (new, ("--port", other_port), "it does not use that file"),
+            (new, ("--port", "1"), "it is in use, but not by a server at"),
+            (new, ("--db", str(tmp_path / "nothing.db")), "it does not exist"),
+            (tmp_path / "no" / "folder", (), "No such file or directory"),
+        ]:
+            done = back_up(cluster, target, *arguments)
+            assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+            assert reason in done.stderr
+    assert existing.read_text() == "my notes"
+    assert [path.name for path in tmp_path.iterdir()] == ["existing"]

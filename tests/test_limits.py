@@ -156,3 +156,19 @@ def test_an_answer_that_is_not_read_is_given_up() -> None:
             assert time.monotonic() < deadline, "the connection stays open"
             time.sleep(0.2)
         assert len(read_to_the_end(reader)) < 15_000_000
+
+
+def test_a_search_for_large_promises_has_several_pages(limited: Cluster) -> None:
+    ids = [f"large{i}" for i in range(8)]
+    for promise_id in ids:
+        body = {"id": promise_id, "timeout": FAR, "param": {"data": "A" * 3_000_000}}
+        httpx.post(f"{limited.url}/promises", json=body, timeout=60).raise_for_status()
+    found: list[str] = []
+    cursor: str | None = ""
+    while cursor is not None:
+        query = {"id": "large*", "cursor": cursor}
+        answer = httpx.get(f"{limited.url}/promises", params=query, timeout=60)
+        assert len(answer.content) < 10_000_000
+        found += [promise["id"] for promise in answer.json()["promises"]]
+        cursor = answer.json()["cursor"]
+    assert found == ids[::-1]

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
+from devserver.address import Address
 from devserver.connections import Connection
 from devserver.errors import Code, ProtocolError
 from devserver.models import (
@@ -29,21 +30,21 @@ from devserver.store.promises import Caller
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from devserver.address import Address
     from devserver.store.tasks import Delivery
 
 NOW = 1_000_000
 LATER = NOW + 60_000
 ANYBODY = Caller()
 INVOKE = {"resonate:invoke": "poll://any@workers"}
+WORKERS = Address("any", "workers")
 WORKER = msgspec.Raw(b'"poll://any@workers/one"')
 
 
-def anyone(_: Address) -> Connection:
+def anyone(_: Address, __: int) -> Connection:
     return Connection("workers", "one")
 
 
-def nobody(_: Address) -> Connection | None:
+def nobody(_: Address, __: int) -> Connection | None:
     return None
 
 
@@ -335,7 +336,7 @@ def test_a_task_without_a_receiver_waits_for_one(db: sqlite3.Connection) -> None
     create(db, "p", tags=INVOKE)
     assert tasks.send_ready(db, nobody, NOW) == []
     assert send(db) == [], "nothing has changed for it"
-    tasks.wake_parked(db)
+    tasks.wake_parked(db, WORKERS)
     assert send(db) == [("__invoke:p", 1)]
 
 
@@ -351,7 +352,7 @@ def test_a_task_without_a_receiver_ends_with_its_promise(db: sqlite3.Connection)
 def test_a_delayed_task_waits_for_its_time(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE | {"resonate:delay": str(NOW + 5)})
     assert send(db) == []
-    tasks.wake_parked(db)
+    tasks.wake_parked(db, WORKERS)
     assert send(db) == []
     assert deadlines.next_due(db, NOW) == NOW + 5
     assert send(db, NOW + 5) == [("__invoke:p", 1)]
@@ -360,7 +361,7 @@ def test_a_delayed_task_waits_for_its_time(db: sqlite3.Connection) -> None:
 def test_a_task_delayed_beyond_its_promise_is_never_sent(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE | {"resonate:delay": str(LATER)})
     create(db, "q", tags=INVOKE | {"resonate:delay": "9" * 30})
-    tasks.wake_parked(db)
+    tasks.wake_parked(db, WORKERS)
     assert send(db) == []
     expire(db, LATER)
     assert send(db, LATER + 1) == []
@@ -431,7 +432,7 @@ def test_no_transition_looks_at_all_that_was_ever_done(db: sqlite3.Connection) -
     resolve(db, "leaf")
     send(db)
     tasks.recover(db, NOW)
-    tasks.wake_parked(db)
+    tasks.wake_parked(db, WORKERS)
     for also_claimed in (True, False):
         tasks.take_back_of_process(db, "one", 0, also_claimed=also_claimed)
     expire(db, NOW)

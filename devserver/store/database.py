@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 SCHEMA = Path(__file__).with_name("schema.sql")
 # The file's header says that devserver wrote the file ("RESO"), and with which schema.
 APPLICATION_ID = 0x5245534F
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 
 # What the user can do about a failure.

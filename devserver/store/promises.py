@@ -44,6 +44,9 @@ ALREADY = {
     PromiseState.TIMEDOUT: Code.PROMISE_TIMEDOUT,
 }
 
+# When a search stops, although there may be more (bytes). The cursor leads to the rest.
+MAX_FOUND = 4 * 2**20
+
 _encode = Encoder().encode
 
 
@@ -189,20 +192,29 @@ def create_subscription(
     return _create_callback(db, callback, "notify", bytes(request.recv), caller)
 
 
-def search(db: sqlite3.Connection, query: Search, now: int) -> list[tuple[int, Promise]]:
+def search(
+    db: sqlite3.Connection, query: Search, now: int
+) -> tuple[list[tuple[int, Promise]], bool]:
     """Find promises, newest first.
 
     Returns:
-        Up to `query.limit` promises, each with its `sort_id`.
+        Up to `query.limit` promises, each with its `sort_id`; and whether there are fewer, because
+        they are as large as an answer may be.
     """
     time_out(db, now)
-    rows = db.execute(
+    found: list[tuple[int, Promise]] = []
+    size = 0
+    for row in db.execute(
         f"""SELECT * FROM promises
             WHERE {SEARCH} AND state IN (SELECT value FROM json_each(:states))
             ORDER BY sort_id DESC LIMIT :limit""",
         search_parameters(query) | {"states": _encode(query.states)},
-    ).fetchall()
-    return [(row["sort_id"], to_promise(row)) for row in rows]
+    ):
+        if size >= MAX_FOUND:
+            return found, True
+        found.append((row["sort_id"], to_promise(row)))
+        size += sum(len(field) for field in row if isinstance(field, str | bytes))
+    return found, False
 
 
 def time_out(db: sqlite3.Connection, now: int) -> None:

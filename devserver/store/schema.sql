@@ -42,6 +42,7 @@ CREATE TABLE IF NOT EXISTS tasks (
     head            TEXT NOT NULL,         -- JSON: the tracing headers of the request
     recv            TEXT NOT NULL,         -- JSON
     process_id      TEXT,                  -- the process that has it: enqueued or claimed
+    waits_for       TEXT,                  -- PARKED: the address, as any@group or uni@group/id
     counter         INTEGER NOT NULL DEFAULT 1,
     ttl             INTEGER NOT NULL DEFAULT 0,
     -- INIT: when to send it. PARKED: when it times out. ENQUEUED: when it is sent again.
@@ -58,6 +59,7 @@ CREATE TABLE IF NOT EXISTS tasks (
 -- Each index adds a page to the log of every commit that changes it.
 CREATE INDEX IF NOT EXISTS tasks_open ON tasks (state, expires_at)
     WHERE state IN ('INIT', 'PARKED', 'ENQUEUED', 'CLAIMED');
+CREATE INDEX IF NOT EXISTS tasks_parked ON tasks (waits_for) WHERE state = 'PARKED';
 CREATE INDEX IF NOT EXISTS tasks_open_of_root ON tasks (root_promise_id, state)
     WHERE state IN ('INIT', 'PARKED', 'ENQUEUED', 'CLAIMED');
 

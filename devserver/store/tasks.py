@@ -34,6 +34,10 @@ TIME_TO_CLAIM_MS = 10_000
 # A lease lasts at least as long as the real server takes to notice that a lease has expired. The
 # upper limit keeps sums of times within SQLite's integers.
 MIN_TTL_MS, MAX_TTL_MS = 1_000, 2**62
+# About how large a message is, without the data of the promise in a notification (bytes).
+MESSAGE_SIZE = 2**10
+# How many parked tasks one transaction makes ready, so that the other requests do not wait long.
+MAX_WOKEN = 1_000
 # The latest time that SQLite can store.
 MAX_TIME = 2**63 - 1
 
@@ -64,11 +68,12 @@ class Message(msgspec.Struct, frozen=True, omit_defaults=True):
 
 
 class Delivery(NamedTuple):
-    """A message, the connection that gets it, and the id of its task."""
+    """A message, the connection that gets it, the id of its task, and its size in bytes."""
 
     connection: Connection
     message: Message
     task_id: str
+    size: int
 
 
 def create_invoke(
@@ -259,25 +264,30 @@ def heartbeat(db: sqlite3.Connection, process_id: str, now: int) -> int:
 
 
 def send_ready(
-    db: sqlite3.Connection, choose: Callable[[Address], Connection | None], now: int
+    db: sqlite3.Connection, choose: Callable[[Address, int], Connection | None], now: int
 ) -> list[Delivery]:
     """Choose a connection for each task that is ready to be sent.
 
-    One task of a root is out at a time. A task whose address no connection listens at is parked.
+    One task of a root is out at a time, apart from notifications, which no process claims. A task
+    is parked if no connection takes it.
 
     Args:
         db: the database.
-        choose: returns a connection that listens at an address, or None.
+        choose: returns a connection for an address and a size, or None; see `Connections`.
         now: ms since the epoch.
 
     Returns:
         What to send after the commit.
     """
     ready = db.execute(
-        f"""SELECT *, (SELECT state FROM promises WHERE id = root_promise_id) AS root_state
+        f"""SELECT *, (SELECT state FROM promises WHERE id = root_promise_id) AS root_state,
+                   (SELECT length(param_data) + length(value_data) FROM promises
+                    WHERE id = root_promise_id) AS root_size
             FROM tasks AS task
-            WHERE {OPEN} AND state = 'INIT' AND expires_at <= ? AND NOT EXISTS (
-                SELECT 1 FROM tasks WHERE root_promise_id = task.root_promise_id AND {OUT})
+            WHERE {OPEN} AND state = 'INIT' AND expires_at <= ? AND (
+                type = 'notify' OR NOT EXISTS (
+                    SELECT 1 FROM tasks WHERE root_promise_id = task.root_promise_id
+                        AND type <> 'notify' AND {OUT}))
             -- "+" hides the column from the planner, which would ignore the partial index
             -- in order to read the tasks in the order of sort_id.
             ORDER BY +sort_id""",
@@ -287,29 +297,34 @@ def send_ready(
     roots: set[str] = set()
     for row in ready:
         task, message_type, head = to_task(row), row["type"], decode_strings(row["head"])
-        if task.root_promise_id in roots:
+        if task.root_promise_id in roots and message_type != "notify":
             continue
+        size = MESSAGE_SIZE + ((row["root_size"] or 0) if message_type == "notify" else 0)
         if now >= task.timeout:
             _finish(db, task.id, TaskState.TIMEDOUT, task.timeout)
         elif message_type != "notify" and row["root_state"] not in (None, PromiseState.PENDING):
             _finish(db, task.id, TaskState.COMPLETED, now)
-        elif (connection := _choose(choose, row["recv"])) is None:
+        elif (connection := _choose(choose, row["recv"], size)) is None:
             db.execute(
-                "UPDATE tasks SET state = 'PARKED', expires_at = timeout WHERE id = ?", (task.id,)
+                """UPDATE tasks SET state = 'PARKED', expires_at = timeout, waits_for = ?
+                   WHERE id = ?""",
+                (_place(address.parse(row["recv"])), task.id),
             )
         else:
-            db.execute(
-                """UPDATE tasks SET state = 'ENQUEUED', process_id = ?, expires_at = ?, sent_on = ?
-                   WHERE id = ?""",
-                (connection.id, min(now + TIME_TO_CLAIM_MS, task.timeout), now, task.id),
-            )
-            roots.add(task.root_promise_id)
             if message_type == "notify":
                 root = find_promise(db, task.root_promise_id)
                 message = Message("notify", promise=root, head=head)
+                expires_at = task.timeout  # no process claims it
             else:
+                roots.add(task.root_promise_id)
                 message = Message(message_type, task=task, head=head)
-            deliveries.append(Delivery(connection, message, task.id))
+                expires_at = min(now + TIME_TO_CLAIM_MS, task.timeout)
+            db.execute(
+                """UPDATE tasks SET state = 'ENQUEUED', process_id = ?, expires_at = ?, sent_on = ?
+                   WHERE id = ?""",
+                (connection.id, expires_at, now, task.id),
+            )
+            deliveries.append(Delivery(connection, message, task.id, size))
     return deliveries
 
 
@@ -322,9 +337,19 @@ def complete_notified(db: sqlite3.Connection, task_ids: list[str], now: int) -> 
     )
 
 
-def wake_parked(db: sqlite3.Connection) -> None:
-    """Make all parked tasks ready again: a connection has opened."""
-    db.execute(f"UPDATE tasks SET state = 'INIT', expires_at = 0 WHERE {OPEN} AND state = 'PARKED'")
+def wake_parked(db: sqlite3.Connection, target: Address) -> bool:
+    """Make the tasks ready again that are parked for an address.
+
+    Returns:
+        Whether more tasks are parked than one transaction wakes.
+    """
+    woken = db.execute(
+        """UPDATE tasks SET state = 'INIT', expires_at = 0, waits_for = NULL
+           WHERE sort_id IN (SELECT sort_id FROM tasks
+                             WHERE state = 'PARKED' AND waits_for = ? ORDER BY sort_id LIMIT ?)""",
+        (_place(target), MAX_WOKEN),
+    ).rowcount
+    return woken == MAX_WOKEN
 
 
 def time_out_parked(db: sqlite3.Connection, now: int) -> None:
@@ -410,9 +435,20 @@ def _clamp(ttl: int) -> int:
     return min(max(ttl, MIN_TTL_MS), MAX_TTL_MS)
 
 
-def _choose(choose: Callable[[Address], Connection | None], recv: str) -> Connection | None:
+def _choose(
+    choose: Callable[[Address, int], Connection | None], recv: str, size: int
+) -> Connection | None:
     target = address.parse(recv)
-    return None if target is None else choose(target)
+    return None if target is None else choose(target, size)
+
+
+def _place(target: Address | None) -> str | None:
+    """Name the connections that can take a message: one, or all of a group."""
+    if target is None:
+        return None
+    if target.cast == "any":
+        return f"any@{target.group}"
+    return f"uni@{target.group}/{target.id}"
 
 
 def _delay(tags: dict[str, str]) -> int:

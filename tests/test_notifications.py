@@ -1,0 +1,178 @@
+"""Notifications reach their subscriber, although its connection stalls or the server is killed."""
+
+from __future__ import annotations
+
+import json
+import socket
+import time
+from contextlib import ExitStack, closing
+from typing import TYPE_CHECKING, Any
+
+import httpx
+import psutil
+
+from cluster import Cluster
+from devserver.store.database import open_database
+from tests.listener import Listener
+from tests.test_file import database_of
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+FAR = 4_000_000_000_000
+PATIENCE = 120.0
+
+
+def connect(cluster: Cluster, path: str) -> socket.socket:
+    """Open a message stream, and read nothing of it."""
+    host, port = cluster.poll_url.removeprefix("http://").split(":")
+    stream = socket.socket()
+    stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    stream.connect((host, int(port)))
+    stream.settimeout(PATIENCE)
+    stream.sendall(f"GET {path} HTTP/1.1\r\nhost: localhost\r\n\r\n".encode())
+    assert stream.recv(12) == b"HTTP/1.1 200"
+    return stream
+
+
+def complete(api: httpx.Client, ids: Iterable[str], address: str, size: int) -> None:
+    """Create promises, subscribe an address to them, and resolve them with values of a size."""
+    for promise_id in ids:
+        api.post("/promises", json={"id": promise_id, "timeout": FAR}).raise_for_status()
+        body = {"id": "me", "recv": address, "timeout": FAR}
+        api.post(f"/promises/subscribe/{promise_id}", json=body).raise_for_status()
+        done = {"state": "RESOLVED", "value": {"data": "A" * size}}
+        api.patch(f"/promises/{promise_id}", json=done).raise_for_status()
+
+
+def read_until(listener: Listener, ids: set[str]) -> None:
+    """Read notifications until those of all ids have come."""
+    missing = set(ids)
+    while missing:
+        message = listener.next()
+        assert message is not None
+        missing.discard(message["promise"]["id"])
+
+
+def read_messages(stream: socket.socket) -> list[dict[str, Any]]:
+    """Read a stream up to its end, which may be in the middle of a message."""
+    received = b""
+    while True:
+        try:
+            part = stream.recv(2**20)
+        except ConnectionError:
+            part = b""
+        if not part:
+            break
+        received += part
+    return [
+        json.loads(line.removeprefix(b"data: "))
+        for line in received.split(b"\n")
+        if line.startswith(b"data: ") and line.endswith(b"}")
+    ]
+
+
+def test_what_a_stalled_connection_did_not_take_is_sent_again() -> None:
+    ids = {f"p{i}" for i in range(30)}
+    with Cluster() as cluster, httpx.Client(base_url=cluster.url, timeout=60) as api:
+        with closing(connect(cluster, "/clients/me")) as stalled:
+            complete(api, ids, "poll://uni@clients/me", 1_000_000)
+            # The others go on while one subscriber stalls.
+            with Listener(cluster.poll_url, "clients", "other") as other:
+                complete(api, ["q"], "poll://uni@clients/other", 12)
+                read_until(other, {"q"})
+            stalled.shutdown(socket.SHUT_WR)
+            told = {m["promise"]["id"] for m in read_messages(stalled)}
+        with Listener(cluster.poll_url, "clients", "me") as me:
+            read_until(me, ids - told)
+        assert cluster.server.errors == []
+
+
+def test_what_a_stalled_connection_holds_goes_to_the_group() -> None:
+    ids = {f"p{i}" for i in range(30)}
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Cluster())
+        api = stack.enter_context(httpx.Client(base_url=cluster.url, timeout=60))
+        stalled = stack.enter_context(closing(connect(cluster, "/clients/stalled")))
+        complete(api, ids, "poll://any@clients/stalled", 1_000_000)
+        other = stack.enter_context(Listener(cluster.poll_url, "clients", "other"))
+        stalled.shutdown(socket.SHUT_WR)
+        told = {m["promise"]["id"] for m in read_messages(stalled)}
+        read_until(other, ids - told)
+        assert cluster.server.errors == []
+
+
+def test_a_stalled_connection_does_not_fill_the_memory() -> None:
+    with Cluster() as cluster, httpx.Client(base_url=cluster.url, timeout=60) as api:
+        server = psutil.Process(cluster.server.pid)
+        before = server.memory_info().rss
+        with closing(connect(cluster, "/clients/me")):
+            complete(api, (f"p{i}" for i in range(200)), "poll://uni@clients/me", 1_000_000)
+            assert server.memory_info().rss - before < 80_000_000
+
+
+def test_a_stalled_connection_is_closed() -> None:
+    with ExitStack() as stack:
+        cluster = stack.enter_context(Cluster())
+        api = stack.enter_context(httpx.Client(base_url=cluster.url, timeout=60))
+        stalled = stack.enter_context(closing(connect(cluster, "/clients/me")))
+        complete(api, (f"p{i}" for i in range(20)), "poll://uni@clients/me", 1_000_000)
+        server = psutil.Process(cluster.server.pid)
+        deadline = time.monotonic() + PATIENCE
+        while stalled.getsockname() in {c.raddr for c in server.net_connections()}:
+            assert time.monotonic() < deadline, "the connection stays open"
+            time.sleep(0.2)
+
+
+def test_a_kill_of_the_server_loses_no_notification() -> None:
+    told: set[str] = set()
+    ids = {f"p{i}" for i in range(300)}
+    with Cluster() as cluster, httpx.Client(base_url=cluster.url, timeout=60) as api:
+        for promise_id in sorted(ids):
+            api.post("/promises", json={"id": promise_id, "timeout": FAR})
+            body = {"id": "me", "recv": "poll://uni@clients/me", "timeout": FAR}
+            api.post(f"/promises/subscribe/{promise_id}", json=body)
+        with closing(connect(cluster, "/clients/me")) as stream:
+            for promise_id in sorted(ids):
+                done = {"state": "RESOLVED", "value": {"data": "A" * 20_000}}
+                assert api.patch(f"/promises/{promise_id}", json=done).status_code == 201
+            cluster.server.kill()
+            told |= {m["promise"]["id"] for m in read_messages(stream)}
+        cluster.start_server()
+        assert told != ids
+        with Listener(cluster.poll_url, "clients", "me") as me:
+            read_until(me, ids - told)
+
+
+def test_a_notification_that_was_read_is_not_sent_again() -> None:
+    with Cluster() as cluster, httpx.Client(base_url=cluster.url, timeout=60) as api:
+        with Listener(cluster.poll_url, "clients", "me") as me:
+            complete(api, ["p"], "poll://uni@clients/me", 12)
+            read_until(me, {"p"})
+        path = database_of(cluster)
+        cluster.server.stop()
+        with closing(open_database(str(path))) as db:
+            (state,) = db.execute("SELECT state FROM tasks WHERE type = 'notify'").fetchone()
+        assert state == "COMPLETED"
+
+
+def test_a_new_connection_is_told_only_what_waits_for_it() -> None:
+    """Calls of a group that has no workers used to delay each connection of any other group."""
+    with Cluster() as cluster, httpx.Client(base_url=cluster.url, timeout=60) as api:
+        tags = {"resonate:invoke": "poll://any@nobody"}
+        for i in range(1_500):
+            api.post("/promises", json={"id": f"p{i}", "timeout": FAR, "tags": tags})
+        path = database_of(cluster)
+        with Listener(cluster.poll_url, "other", "one"):
+            tags = {"resonate:invoke": "poll://any@other"}
+            api.post("/promises", json={"id": "q", "timeout": FAR, "tags": tags})
+        # All of them are sent to the first connection of their group.
+        with Listener(cluster.poll_url, "nobody", "one") as one:
+            sent = {one.next_task()[0] for _ in range(1_500)}
+        assert sent == {f"__invoke:p{i}" for i in range(1_500)}
+        cluster.server.stop()
+        with closing(open_database(str(path))) as db:
+            counters = db.execute(
+                "SELECT MAX(counter) FROM tasks WHERE root_promise_id <> 'q'"
+            ).fetchone()
+        assert counters[0] == 2
