@@ -1,8 +1,8 @@
-"""Python programs that start at once, forked from an interpreter with their libraries loaded.
+"""Python programs that start fast: they are forked from an interpreter with the imports done.
 
-Most of the time that a worker, a client or a devserver needs to start goes into imports. Where
-hundreds of them are started, they are forked from one process that has imported everything and
-has run nothing. Each one is a process of its own from then on, and runs its script from the top.
+A worker, a client or a devserver spends most of its start on imports. If a program starts hundreds
+of them, it can fork them from one process that has imported the libraries and has run nothing
+else. Each forked process then runs its script from the top.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 
 _context = multiprocessing.get_context("forkserver")
 _context.set_forkserver_preload(["plumbing", "devserver.server", "devserver.store.database"])
-# Starting a process makes multiprocessing look for others that have ended. It must not do so while
-# another thread does, or the exit code is read twice and lost.
+# multiprocessing reads the exit codes of ended processes whenever it starts one. If two threads
+# read the same exit code, one of them overwrites it with 255.
 _lock = threading.Lock()
 
 
@@ -53,7 +53,7 @@ class Forked:
             self._process.start()
         for end in (child_out, child_err):
             end.close()
-        os.read(out.fileno(), 1)  # it has its own process group now
+        os.read(out.fileno(), 1)  # the byte says that its process group exists
         self.stdout = _reader(out)
         self.stderr = _reader(err)
         assert self._process.pid is not None
@@ -68,7 +68,7 @@ class Forked:
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, if it still runs: the id of one that has ended may be another's now."""
+        """Send it a signal, unless it has ended: its id may belong to another process then."""
         if not wait([self._process.sentinel], 0):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)

@@ -1,9 +1,9 @@
 """A recording proxy between the processes of a cluster and its server.
 
-Each process gets two ports of its own, in front of the server's two. So the proxy knows which
-process every request comes from, and which process every message goes to. It calls a listener at
-each step of the protocol; the listener can kill processes at exactly that step, and can have the
-request, the answer or the message dropped.
+The proxy opens two ports for each process, in front of the server's two. So it knows which process
+sends a request and which process gets a message. It calls a listener at each step of the protocol.
+The listener can kill processes at exactly that step, and can make the proxy drop the request, the
+answer or the message.
 """
 
 from __future__ import annotations
@@ -33,17 +33,16 @@ SETTLE = {"RESOLVED": "resolve", "REJECTED": "reject", "REJECTED_CANCELED": "can
 
 @dataclass(frozen=True)
 class Passage:
-    """A request, an answer or a message that has reached the proxy and has not left it yet.
+    """A request, an answer or a message that is in the proxy.
 
     Args:
         step: the step of the protocol, in the words of the README's sequence diagram, like
             `resolve factorial-2`.
         party: the name of the process that sends the request or receives the message.
-        moment: `before` for a request that the server has not seen and for a message that the
-            process has not seen; `after` for an answer that the process has not seen.
-        task: the id of the task that is claimed, completed, dropped or offered, if any.
-        is_message: whether it is a message. A message has no answer, so it has no `after`.
-        status: the answer's HTTP status; 0 before there is one.
+        moment: `before` for a request or a message, `after` for an answer.
+        task: the id of the task that the step is about; empty if it is not about a task.
+        is_message: whether it is a message. A message is not answered.
+        status: the HTTP status of an answer; 0 for a request or a message.
     """
 
     step: str
@@ -57,16 +56,16 @@ class Passage:
 class Proxy:
     """Forwards HTTP between the processes of a cluster and its server, step by step.
 
-    It is a context manager: inside, it runs on a thread of its own; at its end it closes every
-    connection.
+    It is a context manager. On entry, it starts a thread; on exit, it closes every connection.
 
     Attributes:
         ports: the server's two ports, for the API and for messages; None while the server does
             not run. The proxy then closes every new connection at once.
 
     Args:
-        listener: called at each step, on the proxy's thread; nothing else passes meanwhile. If
-            it returns False, the proxy drops what it holds and closes that connection.
+        listener: called at each step, on the proxy's thread, so nothing else passes meanwhile. If
+            it returns False, the proxy drops the request, answer or message and closes the
+            connection.
         pace: how long to hold each step before the listener is called (seconds).
     """
 
@@ -126,7 +125,7 @@ class Proxy:
             asyncio.create_task(link.forward_answers(server_reader)),
         ]
         try:
-            # If one side closes its connection, the other side must learn it at once.
+            # If one side closes its connection, the proxy closes the other one at once.
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
             for pump in pumps:
@@ -189,7 +188,7 @@ class _Link:
     async def forward_answers(self, reader: StreamReader) -> None:
         """Forward each answer once it is complete, until the server closes the connection.
 
-        A stream of messages never completes, so each of its messages is forwarded by itself.
+        A stream of messages does not end, so each message is forwarded by itself.
         """
         answer: list[h11.Event] = []
         stream: bytes | None = None

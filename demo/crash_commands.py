@@ -10,8 +10,9 @@ from rich.console import Console
 
 from cluster import ProcessError
 from demo.board import Board
+from demo.crash_points import Point, Recursion, points_of
 from demo.crash_table import CrashLines, CrashTable
-from demo.crashes import CrashCluster, Point, Recursion, points_of
+from demo.crashes import CrashCluster
 from demo.everywhere import Everywhere, Summary
 from demo.lines import Lines
 from demo.onlooker import Onlooker

@@ -1,4 +1,4 @@
-"""What is shown of the crash points while they are tried: a live table, or lines."""
+"""The progress of a search over crash points: a live table, or lines."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
     from cluster.proxy import Moment
-    from demo.crashes import Point, Victim
+    from demo.crash_points import Point, Victim
     from demo.everywhere import Verdict
 
 # A column for each kind of crash.
@@ -29,17 +29,16 @@ KINDS: tuple[tuple[Victim, Moment], ...] = (
     ("client", "before"),
 )
 LEGEND = (
-    "before: the server never sees the request; after: the server has carried it out, and its "
-    "answer is lost. A message has no answer. Where the client sends the request or gets the "
-    "message, it is killed in place of the worker. In a cell: the calls that were run again, "
-    "and the extra seconds."
+    "before: the request does not reach the server. after: the server has carried out the request, "
+    "and its answer is lost. Messages are not answered. At a step of the client, the client is "
+    "killed in place of the worker. A cell shows the calls that ran again and the extra seconds."
 )
 # The lines around the rows.
 FRAME_HEIGHT = 11
 
 
 class View(Protocol):
-    """What shows the verdicts to a person."""
+    """A display of verdicts."""
 
     def update(self, verdict: Verdict) -> None:
         """Show one more verdict."""
@@ -63,7 +62,7 @@ class CrashLines:
 class CrashTable:
     """Draws a table in the order of the steps: a row for each step, a column for each crash.
 
-    It is a context manager: inside, it draws a part that fits on the terminal; at its end it
+    It is a context manager. Until its exit, it draws the rows that fit on the terminal; then it
     prints the whole table.
 
     Args:
@@ -93,7 +92,7 @@ class CrashTable:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # A table that was interrupted keeps the part that was on the screen.
+        # If the search was interrupted, the rows on the screen stay.
         self._is_complete = kind is None
         self._live.vertical_overflow = "visible" if self._is_complete else "crop"
         self._live.refresh()
@@ -131,7 +130,7 @@ class CrashTable:
 
 
 def cell(verdict: Verdict) -> Text:
-    """Say in a few characters what came of a crash."""
+    """Shorten a verdict to a few characters."""
     if not verdict.is_right:
         return Text("✘", "bold red")
     if not verdict.has_occurred:

@@ -1,129 +1,43 @@
-"""A run of a recursion in which processes are killed at exactly chosen steps, and its verdict."""
+"""Runs a recursion, kills processes at chosen steps, and judges the result."""
 
 from __future__ import annotations
 
 import json
-import math
 import re
 import signal
-import sys
 import time
 from collections import Counter
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal, Self, override
+from typing import TYPE_CHECKING, Any, Self, override
 from urllib.request import urlopen
 
-from cluster import PATIENCE, ROOT, Cluster, Process, ProcessError
+from cluster import PATIENCE, Cluster, Process, ProcessError
 from cluster.proxy import Proxy
+from demo.crash_points import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cluster.processes import Listener
     from cluster.proxy import Moment, Passage
-
-    type Victim = Literal["worker", "server", "both", "client"]
+    from demo.crash_points import Point, Recursion
 
 WORKERS = 3
-VICTIMS: tuple[Victim, ...] = ("worker", "server", "both", "client")
-# What a worker of the tutorial prints when it starts to run a call.
+# The line that a worker of the tutorial prints when it starts to run a call.
 CALL = re.compile(r"\w+\(\d+\)")
-# The ports in the first line of a devserver.
+# The two ports in the first line that devserver prints.
 PORTS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
 
-@dataclass(frozen=True)
-class Recursion:
-    """What is run.
-
-    Args:
-        worker: the command of a worker.
-        client: the command of the client.
-        result: the line that the client has to print.
-    """
-
-    worker: tuple[str, ...]
-    client: tuple[str, ...]
-    result: str
-
-    @classmethod
-    def factorial(cls, n: int) -> Self:
-        """Describe the tutorial's recursion."""
-        worker, client = (str(ROOT / f"factorial_{part}.py") for part in ("worker", "client"))
-        return cls(
-            (sys.executable, worker),
-            (sys.executable, client, str(n)),
-            f"Result: {math.factorial(n)}",
-        )
-
-
-@dataclass(frozen=True)
-class Point:
-    """A crash point: which process is killed at which step.
-
-    Args:
-        step: the step in the words of the README's sequence diagram, like `resolve factorial-2`.
-        moment: `before` the server has seen the request, or `after` it has carried it out and
-            before the process that sent it has seen the answer. A message is lost with a
-            process that is killed `before` it arrives.
-        victim: `worker` is the process that sends the request or receives the message: a
-            worker, or the client where the step is the client's. `both` is that process and
-            the server.
-        occurrence: which one, if the step occurs more than once: 1 for the first one since the
-            start of the run or since the crash before.
-    """
-
-    step: str
-    moment: Moment
-    victim: Victim
-    occurrence: int = 1
-
-    @classmethod
-    def at(cls, step: str, moment: Moment, victim: Victim) -> Self:
-        """Read a step as a table of crash points shows it, like `claim factorial-3 #2`."""
-        name, _, number = step.partition(" #")
-        return cls(name, moment, victim, int(number or 1))
-
-    @property
-    def label(self) -> str:
-        """The step, with its occurrence unless that is the first one."""
-        return self.step + (f" #{self.occurrence}" if self.occurrence > 1 else "")
-
-    def __str__(self) -> str:
-        return f"{self.label}, {self.victim} killed {self.moment}"
-
-
-@dataclass
-class Outcome:
-    """What came of a run.
-
-    Args:
-        passages: all steps, each with its time in seconds.
-        crashes: the time of each crash, in the same seconds.
-        answered: when the client printed the result.
-        again: how many times each call was run beyond the first time.
-        promises: the server's promises at the end.
-        faults: what was not as it must be; empty if all is well.
-    """
-
-    passages: list[tuple[float, Passage]] = field(default_factory=list)
-    crashes: list[float] = field(default_factory=list)
-    answered: float = 0
-    again: Counter[str] = field(default_factory=Counter)
-    promises: dict[str, Any] = field(default_factory=dict)
-    faults: list[str] = field(default_factory=list)
-
-
 class CrashCluster(Cluster):
-    """A server and workers with a proxy between them, which kills at given points.
+    """A cluster with a proxy between its processes and its server, which kills at given points.
 
-    It is a context manager like `Cluster`: entered, the server and the workers run, and the
-    client is not started yet.
+    It is a context manager like `Cluster`. On entry, the server and the workers start; `run`
+    starts the client.
 
     Args:
         recursion: what to run.
-        points: where to kill, one after the other; the next point counts only after the last.
-        resonate: the binary of a real legacy Resonate server; None takes the devserver.
+        points: where to kill, in this order.
+        resonate: the binary of a real legacy Resonate server; None runs the devserver.
         workers: how many workers to start.
         pace: how long the proxy holds each step (seconds).
         listener: called with each line of each process; see `Process`.
@@ -171,8 +85,8 @@ class CrashCluster(Cluster):
     def start_server(self) -> None:
         """Start the server, and let the proxy find it.
 
-        Other programs could take the port of a server that does not run. So the devserver chooses
-        new ones at each start; its workers know only the ports of the proxy.
+        While the server is down, another program could take its ports. So the devserver chooses
+        new ones at each start; the workers know only the ports of the proxy.
         """
         if self._resonate is None:
             self.port = self.poll_port = 0
@@ -187,7 +101,7 @@ class CrashCluster(Cluster):
         if name == "server":
             return self.env
         api, poll = self._proxy.ports_for(name)
-        self._named.pop(name, None)  # the client that this one replaces
+        self._named.pop(name, None)  # a killed client, which the new client replaces
         ports = {"RESONATE_PORT_STORE": str(api), "RESONATE_PORT_MESSAGE_SOURCE": str(poll)}
         return self.env | ports
 
@@ -200,7 +114,7 @@ class CrashCluster(Cluster):
         return process
 
     def run(self) -> Outcome:
-        """Run the recursion, start again what is killed, and check everything at the end."""
+        """Run the recursion, restart killed processes, and check everything at the end."""
         self._start_client()
         try:
             while not self._is_over():
@@ -219,7 +133,7 @@ class CrashCluster(Cluster):
 
     @property
     def has_crashed(self) -> bool:
-        """Whether all the points occurred."""
+        """Whether the run has reached all the points."""
         return not self._points
 
     def _start_client(self) -> None:
@@ -240,7 +154,7 @@ class CrashCluster(Cluster):
             self.outcome.answered = time.monotonic()
         self._tell(process, line)
 
-    # At each step, on the proxy's thread
+    # These run on the proxy's thread, at each step.
 
     def _pass(self, passage: Passage) -> bool:
         """Kill at the next point, if this is it.
@@ -248,7 +162,7 @@ class CrashCluster(Cluster):
         Returns:
             Whether the proxy is to forward the request, the answer or the message.
         """
-        with self._changed:  # a new process may be here before `launch` knows it
+        with self._changed:  # a new process may send a request before `launch` returns
             self._changed.wait_for(lambda: passage.party in self._named)
         self.outcome.passages.append((time.monotonic(), passage))
         self._onlooker(passage)
@@ -293,14 +207,14 @@ class CrashCluster(Cluster):
     def _note_task(self, passage: Passage) -> None:
         task = (passage.party, passage.task)
         if self._named[passage.party] in self._killed:
-            return  # an answer that nobody reads
+            return  # the process that sent the request cannot read the answer
         if passage.moment == "after" and passage.step.startswith("claim"):
             if passage.status < 300:
                 self._open_tasks.add(task)
         elif passage.moment == "after":
             self._open_tasks.discard(task)
 
-    # Meanwhile, on the caller's thread
+    # These run on the caller's thread.
 
     def _wait_for_news(self) -> None:
         with self._changed:
@@ -313,13 +227,13 @@ class CrashCluster(Cluster):
         return self._is_aborted or self._is_over() or bool(self._dead())
 
     def _is_over(self) -> bool:
-        """Whether the client has ended by itself and no worker has a task to complete."""
+        """Tell whether the client has ended by itself and no worker has a claimed task."""
         if self._named["client"].alive or self._dead():
             return False
         return not self._open_tasks or not self.outcome.answered
 
     def _dead(self) -> list[str]:
-        """Name the processes without which the run cannot go on."""
+        """Name the killed processes that the run needs."""
         dead = [name for name in ("server", "client") if self._named[name] in self._killed]
         if self._has_given_up():
             dead.append("client")
@@ -328,7 +242,7 @@ class CrashCluster(Cluster):
         return dead
 
     def _has_given_up(self) -> bool:
-        """Whether the client was started while no server ran, and has ended because of that."""
+        """Tell whether the client has ended because it started while the server was down."""
         client = self._named["client"]
         return (
             not client.alive
@@ -351,7 +265,7 @@ class CrashCluster(Cluster):
         try:
             self.start_server()
         except ProcessError:
-            # An answer of the server before may have led to the next crash meanwhile.
+            # The new server was killed too, at an answer that the old server had sent.
             if self.server not in self._killed:
                 raise
 
@@ -370,7 +284,7 @@ class CrashCluster(Cluster):
                 self._check_survivor(process)
 
     def _promises(self) -> dict[str, Any]:
-        """Read all promises from the server, without what depends on the time of day."""
+        """Read all promises from the server, without the fields that hold times."""
         with urlopen(f"{self.url}/promises?id=*&limit=100") as answer:  # noqa: S310 - the server's
             promises = json.load(answer)["promises"]
         parts = ("state", "param", "value")
@@ -378,25 +292,9 @@ class CrashCluster(Cluster):
 
     def _check_survivor(self, process: Process) -> None:
         was_alive = process.alive
-        process.send_signal(signal.SIGTERM)  # does nothing if it has ended
+        process.send_signal(signal.SIGTERM)
         if process.wait() not in {0, -signal.SIGTERM} or not was_alive:
             said = " ".join(process.errors)
             self.outcome.faults.append(
                 f"{process.name} ended with {process.wait()}, saying: {said[-200:]}"
             )
-
-
-def points_of(outcome: Outcome) -> list[Point]:
-    """List the crash points of a run, in the order of its steps, from its last crash on."""
-    begin = outcome.crashes[-1] if outcome.crashes else 0
-    seen: Counter[tuple[str, Moment]] = Counter()
-    points = []
-    for when, passage in outcome.passages:
-        if when < begin:
-            continue
-        seen[passage.step, passage.moment] += 1
-        for victim in VICTIMS:
-            if victim != "client" or (passage.moment == "before" and passage.party != "client"):
-                occurrence = seen[passage.step, passage.moment]
-                points.append(Point(passage.step, passage.moment, victim, occurrence))
-    return points

@@ -1,4 +1,4 @@
-"""Tries every crash point of a recursion, one run for each, several runs side by side."""
+"""Runs a recursion once for each of its crash points, several runs at the same time."""
 
 from __future__ import annotations
 
@@ -10,16 +10,17 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cluster import ProcessError
-from demo.crashes import CrashCluster, Outcome, Recursion, points_of
+from demo.crash_points import Outcome, points_of
+from demo.crashes import CrashCluster
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from cluster.proxy import Moment
-    from demo.crashes import Point
+    from demo.crash_points import Point, Recursion
 
-# How many runs to try before a point counts as one that does not occur: with three workers, the
-# steps of a run may come in another order each time.
+# How many runs to try until one reaches a point: with three workers, the order of the steps
+# differs from run to run.
 TRIES = 5
 # How long each step is held in the run that shows their order (seconds).
 PACE = 0.03
@@ -27,13 +28,13 @@ PACE = 0.03
 
 @dataclass(frozen=True)
 class Verdict:
-    """What came of a crash.
+    """The result of one crash, or of several in one run.
 
     Args:
-        points: where the processes were killed, one after the other.
-        outcome: the run.
-        has_occurred: whether the run, or one of its repetitions, came to all these points.
-        extra: how much later the answer came because of the last crash (seconds).
+        points: where processes were killed, in this order.
+        outcome: the record of the run.
+        has_occurred: whether the run reached all the points.
+        extra: by how much the last crash delayed the answer (seconds).
     """
 
     points: tuple[Point, ...]
@@ -43,7 +44,7 @@ class Verdict:
 
     @property
     def is_right(self) -> bool:
-        """Whether everything was as it must be."""
+        """Whether the run had no faults."""
         return not self.outcome.faults
 
     def __str__(self) -> str:
@@ -61,9 +62,9 @@ class Everywhere:
 
     Args:
         recursion: what to run.
-        resonate: the binary of a real legacy Resonate server; None takes the devserver.
+        resonate: the binary of a real legacy Resonate server; None runs the devserver.
         workers: how many workers each run has.
-        side_by_side: how many runs to have at the same time.
+        side_by_side: how many runs to start at the same time.
     """
 
     def __init__(
@@ -88,7 +89,7 @@ class Everywhere:
             All its crash points, in the order of its steps.
 
         Raises:
-            ProcessError: it had no right answer.
+            ProcessError: the run was wrong even without a crash.
         """
         self._undisturbed = self._run_undisturbed(0)
         # At full speed, steps of different workers overtake each other.
@@ -104,10 +105,10 @@ class Everywhere:
     def crash(self, plans: Sequence[tuple[Point, ...]]) -> Generator[Verdict]:
         """Run the recursion once for each plan, and kill at the points of that plan.
 
-        If the generator is closed early, the runs that are under way are stopped.
+        Closing the generator stops the runs that have not ended.
 
         Yields:
-            What came of each one, as soon as it is known.
+            Each verdict, as soon as its run has ended.
         """
         with ThreadPoolExecutor(self._side_by_side) as pool:
             futures = [pool.submit(self.try_plan, plan) for plan in plans]
@@ -120,10 +121,10 @@ class Everywhere:
                 raise
 
     def try_plan(self, points: tuple[Point, ...]) -> Verdict:
-        """Run the recursion and kill at some points, one after the other.
+        """Run the recursion and kill at some points, in this order.
 
         Raises:
-            ProcessError: the server or the workers do not start.
+            ProcessError: the server or a worker does not start.
         """
         for _ in range(TRIES):
             with self._cluster(points) as cluster:
@@ -168,7 +169,7 @@ class Everywhere:
         return max(took - self._without_crash(outcome), 0)
 
     def _without_crash(self, outcome: Outcome) -> float:
-        """Say how long after the step of the last crash the undisturbed run had its answer."""
+        """Measure the time from the same step to the answer in the undisturbed run."""
         seen: Counter[tuple[str, Moment]] = Counter()
         for when, passage in outcome.passages:
             if when > outcome.crashes[-1]:

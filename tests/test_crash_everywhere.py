@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.crashes import Point, Recursion
+from demo.crash_points import Point, Recursion
 from demo.everywhere import Everywhere, Summary
 from tests.programs import run, running, start, wait_for_end
 from tests.terminal import Terminal

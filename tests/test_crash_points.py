@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster import ROOT
-from demo.crashes import CrashCluster, Recursion, points_of
+from demo.crash_points import Recursion, points_of
+from demo.crashes import CrashCluster
 from demo.everywhere import Everywhere
 from tests.pages import blocks
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from demo.crashes import Point
+    from demo.crash_points import Point
     from demo.everywhere import Verdict
 
 SIDE_BY_SIDE = 3
@@ -54,7 +55,7 @@ def crashes_of(recursion: Recursion, server: str | None) -> Everywhere:
 
 
 def some(points: Iterable[Point], seed: int) -> list[Point]:
-    """Choose some points, whatever order the steps had."""
+    """Choose some points. The choice does not depend on the order of the steps."""
     return Random(seed).sample(sorted(points, key=str), SOME)
 
 
