@@ -13,10 +13,13 @@ import psutil
 from cluster import PATIENCE, ROOT, Process
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
 
-def start(*arguments: str | Path, cwd: Path = ROOT, **env: str) -> Process:
+def start(
+    *arguments: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None
+) -> Process:
     """Start a script, or `-m` and a module, with this Python.
 
     Args:
@@ -25,14 +28,14 @@ def start(*arguments: str | Path, cwd: Path = ROOT, **env: str) -> Process:
         env: variables to add to this environment, which has no `RESONATE_` ones.
     """
     others = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
-    environment = others | {"PYTHONPATH": str(ROOT)} | env
+    environment = others | {"PYTHONPATH": str(ROOT)} | dict(env or {})
     name = " ".join(map(str, arguments))
     return Process(name, [sys.executable, *arguments], env=environment, cwd=cwd)
 
 
-def run(*arguments: str | Path, cwd: Path = ROOT, **env: str) -> Process:
+def run(*arguments: str | Path, cwd: Path = ROOT, env: Mapping[str, str] | None = None) -> Process:
     """Run a program to its end; see `start`."""
-    with start(*arguments, cwd=cwd, **env) as process:
+    with start(*arguments, cwd=cwd, env=env) as process:
         process.wait()
     return process
 

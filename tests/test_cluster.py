@@ -31,7 +31,7 @@ with Cluster() as cluster:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
 def test_no_process_outlives_its_program(tmp_path: Path, number: int) -> None:
-    with start("-c", PROGRAM, TMPDIR=str(tmp_path)) as program:
+    with start("-c", PROGRAM, env={"TMPDIR": str(tmp_path)}) as program:
         program.wait_for("all run")
         assert len(running(tmp_path)) == 6, "the program, its reaper, and four processes"
         program.send_signal(number)
@@ -40,7 +40,7 @@ def test_no_process_outlives_its_program(tmp_path: Path, number: int) -> None:
 
 
 def test_no_process_outlives_a_killed_demo(tmp_path: Path) -> None:
-    with start("-m", "demo", "100", TMPDIR=str(tmp_path)) as demo:
+    with start("-m", "demo", "100", env={"TMPDIR": str(tmp_path)}) as demo:
         demo.wait_for("factorial(99)")
         demo.kill()
         wait_for_end(tmp_path)
@@ -79,7 +79,7 @@ def test_no_process_outlives_a_run_of_the_tests(
     (tmp_path / "test_hanging.py").write_text(HANGING)
     command = ("-m", "pytest", "-s", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
     count = f"--numprocesses={processes}"
-    with start(*command, count, tmp_path, TMPDIR=str(tmp_path)) as tests:
+    with start(*command, count, tmp_path, env={"TMPDIR": str(tmp_path)}) as tests:
         tests.wait_for("all run")
         tests.send_signal(number)
         assert tests.wait() != 0

@@ -23,7 +23,7 @@ def ours() -> Iterator[Cluster]:
 
 
 @pytest.fixture
-def run(ours: Cluster, resonate: str) -> Run:
+def run(resonate: str, ours: Cluster) -> Run:
     """Run a command of the real binary; what it prints is the answer."""
 
     def run(*arguments: str) -> str:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 def demo(tmp_path: Path, *arguments: str) -> Process:
     """Run the demo to its end. All files that it creates are in `tmp_path`."""
-    finished = run("-m", "demo", *arguments, TMPDIR=str(tmp_path))
+    finished = run("-m", "demo", *arguments, env={"TMPDIR": str(tmp_path)})
     assert left_behind(tmp_path) == []
     return finished
 
@@ -53,7 +53,7 @@ def test_says_how_many_calls_each_worker_took(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_stops_without_leaving_anything_behind(tmp_path: Path, number: int) -> None:
-    with start("-m", "demo", "100", TMPDIR=str(tmp_path)) as stopped:
+    with start("-m", "demo", "100", env={"TMPDIR": str(tmp_path)}) as stopped:
         stopped.wait_for("factorial(99)")
         assert len(running(tmp_path)) == 7, "the demo, its reaper, and five processes"
         stopped.send_signal(number)
@@ -105,7 +105,7 @@ def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
 
 
 def test_a_worker_that_the_user_kills_is_survived_too(tmp_path: Path) -> None:
-    with start("-m", "demo", "20", "--pace", "0.1", TMPDIR=str(tmp_path)) as survivor:
+    with start("-m", "demo", "20", "--pace", "0.1", env={"TMPDIR": str(tmp_path)}) as survivor:
         survivor.wait_for("factorial(12)")
         out = "\n".join(survivor.output)
         (victim,) = re.findall(r"^(worker \d) \| factorial\(13\)", out, re.MULTILINE)

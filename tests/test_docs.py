@@ -50,7 +50,7 @@ ONCE = {
         "=all",
         "=some --numprocesses=0 -k diagram",
     ),
-    "uv run python -m tests.chaos --trials 100": ("100", "1"),
+    "uv run python -m tests.chaos --trials 100": ("100", "1 --most 20"),
     "uv run --all-groups python -m tests.soak --minutes 40": ("40", "0.1"),
 }
 # Commands of .ci/run.

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import socket
-import subprocess
 import sys
 from contextlib import closing
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ import pytest
 from cluster import ROOT, Cluster, free_ports
 from tests.api import FAR
 from tests.listener import Listener
+from tests.programs import run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -332,10 +332,9 @@ def test_ipv6_is_answered() -> None:
 
 @pytest.mark.parametrize("name", ["http://proxy.test", "proxy.test:80", "a b", "", "*/x"])
 def test_a_name_to_allow_has_no_scheme_and_no_port(name: str) -> None:
-    command = [sys.executable, "-m", "devserver", "--memory", f"--allow-host={name}"]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
-    assert ended.returncode == 2
-    assert ended.stderr.endswith(f"{name!r} is not a host name without a scheme or a port\n")
+    ended = run("-m", "devserver", "--memory", f"--allow-host={name}")
+    assert ended.wait() == 2
+    assert ended.printed(f"{name!r} is not a host name without a scheme or a port")
 
 
 APP = "http://app.test:3000"

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import math
 import signal
-import subprocess
 import sys
 from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster import ROOT
+from tests.programs import run
 
 if TYPE_CHECKING:
     from cluster import Cluster
-
-
-def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, ROOT / script, *arguments], capture_output=True, text=True, check=False
-    )
 
 
 @pytest.mark.parametrize(
@@ -29,13 +22,13 @@ def run(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
 )
 def test_the_client_takes_whole_numbers_up_to_10000_only(n: str, words: str) -> None:
     client = run("factorial_client.py", "--", n)
-    assert (client.returncode, client.stdout) == (2, "")
-    assert words in client.stderr
+    assert (client.wait(), client.output) == (2, [])
+    assert client.printed(words)
 
 
 def test_the_client_needs_a_number() -> None:
     client = run("factorial_client.py")
-    assert (client.returncode, client.stdout) == (2, "")
+    assert (client.wait(), client.output) == (2, [])
 
 
 @pytest.mark.parametrize(
@@ -45,8 +38,8 @@ def test_the_client_needs_a_number() -> None:
 )
 def test_the_worker_takes_a_pace_of_up_to_an_hour_only(pace: str, words: str) -> None:
     worker = run("factorial_worker.py", f"--pace={pace}")
-    assert (worker.returncode, worker.stdout) == (2, "")
-    assert words in worker.stderr
+    assert (worker.wait(), worker.output) == (2, [])
+    assert worker.printed(words)
 
 
 def test_a_worker_prints_its_calls_and_their_results(cluster: Cluster) -> None:
@@ -74,7 +67,7 @@ def test_a_signal_ends_a_worker_at_once(cluster: Cluster, number: int, busy: boo
         cluster.start_client(5)
         worker.wait_for("factorial(5)")
     worker.send_signal(number)
-    assert worker.wait(timeout=5) == 0
+    assert worker.wait() == 0
     assert worker.output[-1] == "Factorial worker stopped."
     assert worker.errors == []
 

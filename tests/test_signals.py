@@ -5,55 +5,43 @@ from __future__ import annotations
 import os
 import signal
 import socket
-import subprocess
 import sys
 import time
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from cluster import ROOT, Cluster, free_ports
-from tests.api import FAR
+from cluster import PATIENCE, ROOT, Cluster, Process, free_ports
+from tests.api import FAR, create
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 
-def wait_for_server(url: str) -> None:
-    deadline = time.monotonic() + 60
+def wait_for_server(api: httpx.Client) -> None:
+    deadline = time.monotonic() + PATIENCE
     while True:
-        try:
-            httpx.get(f"{url}/ping")
-        except httpx.TransportError:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        else:
+        with suppress(httpx.TransportError):
+            api.get("/ping")
             return
+        assert time.monotonic() < deadline
+        time.sleep(0.05)  # it cannot say that it serves
 
 
 @pytest.mark.parametrize("redirection", [">/dev/full", ">&-", "| true", "</dev/null >&- 2>&-"])
 def test_it_serves_without_a_usable_stdout(redirection: str, tmp_path: Path) -> None:
     port, poll_port = free_ports(2)
     command = f'"{sys.executable}" -m devserver --port {port} --poll-port {poll_port}'
-    shell = subprocess.Popen(
-        ["/bin/sh", "-c", f"{command} {redirection}"],
-        cwd=tmp_path,
-        env=os.environ | {"PYTHONPATH": str(ROOT)},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.PIPE,
-        text=True,
-        process_group=0,
-    )
-    try:
-        wait_for_server(f"http://127.0.0.1:{port}")
-        body = {"id": "p", "timeout": FAR}
-        answer = httpx.post(f"http://127.0.0.1:{port}/promises", json=body)
-        assert answer.status_code == 201
-    finally:
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    shell = Process("sh", ["sh", "-c", f"{command} {redirection}"], cwd=tmp_path, env=env)
+    with shell, httpx.Client(base_url=f"http://127.0.0.1:{port}") as api:
+        wait_for_server(api)
+        create(api, "p")
         os.killpg(shell.pid, signal.SIGINT)
-        _, errors = shell.communicate()
-    assert errors == ""
+        shell.wait()
+    assert shell.errors == []
     assert [path.name for path in tmp_path.glob("*.db*")] == ["devserver.db"]
 
 

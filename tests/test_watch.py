@@ -216,7 +216,7 @@ def test_watchers_hold_up_no_stop() -> None:
     with Cluster() as cluster, Watcher(cluster.url) as watcher:
         watcher.next()
         cluster.server.send_signal(signal.SIGTERM)
-        assert cluster.server.wait(timeout=5) == 0
+        assert cluster.server.wait() == 0
         assert cluster.server.errors == []
 
 

@@ -8,7 +8,6 @@ import math
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from contextlib import contextmanager
@@ -21,6 +20,7 @@ import pytest
 from cluster import ROOT, Cluster, free_ports
 from tests.api import FAR
 from tests.listener import Listener
+from tests.programs import run, start
 from tests.terminal import Terminal
 
 if TYPE_CHECKING:
@@ -40,37 +40,19 @@ def unreachable(port: int) -> str:
     return f"Cannot reach the Resonate server at http://localhost:{port}. {START}"
 
 
-def ask(n: int, **env: str) -> subprocess.CompletedProcess[str]:
+def ask(n: int, env: dict[str, str]) -> Process:
     """Run the client with these environment variables."""
-    return run("factorial_client.py", str(n), **env)
-
-
-def run(script: str, *arguments: str, **env: str) -> subprocess.CompletedProcess[str]:
-    others = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
-    return subprocess.run(
-        [sys.executable, ROOT / script, *arguments],
-        env=others | env,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    return run("factorial_client.py", str(n), env=env)
 
 
 def ports(store: int, messages: int) -> dict[str, str]:
     return {"RESONATE_PORT_STORE": str(store), "RESONATE_PORT_MESSAGE_SOURCE": str(messages)}
 
 
-def start_server(folder: Path, port: int, poll_port: int, **env: str) -> subprocess.Popen[str]:
+def start_server(port: int, poll_port: int, env: dict[str, str] | None = None) -> Process:
     """Start a devserver on given ports, and wait until it takes requests."""
-    server = subprocess.Popen(
-        f"{sys.executable} -m devserver --memory --port {port} --poll-port {poll_port}".split(),
-        cwd=folder,
-        env=os.environ | {"PYTHONPATH": str(ROOT)} | env,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdout is not None
-    server.stdout.readline()
+    server = start("-m", "devserver", "--memory", env=ports(port, poll_port) | (env or {}))
+    server.wait_for("Watch it")
     return server
 
 
@@ -101,16 +83,16 @@ def web_server(status: int, body: bytes) -> Iterator[int]:
 class TestClientAndServer:
     def test_no_server(self) -> None:
         port, other = free_ports(2)
-        client = ask(5, **ports(port, other))
-        assert (client.returncode, client.stdout) == (1, "")
-        assert client.stderr == f"factorial(5) failed: {unreachable(port)}\n"
+        client = ask(5, ports(port, other))
+        assert (client.wait(), client.output) == (1, [])
+        assert client.errors == [f"factorial(5) failed: {unreachable(port)}"]
 
     def test_no_messages(self, devserver: Cluster) -> None:
         (missing,) = free_ports(1)
         env = ports(int(devserver.url.rpartition(":")[2]), missing)
-        client = ask(5, **env)
-        assert (client.returncode, client.stdout) == (1, "")
-        assert client.stderr == f"factorial(5) failed: {unreachable(missing)}\n"
+        client = ask(5, env)
+        assert (client.wait(), client.output) == (1, [])
+        assert client.errors == [f"factorial(5) failed: {unreachable(missing)}"]
 
     @pytest.mark.parametrize(
         ("status", "body", "found"),
@@ -127,77 +109,60 @@ class TestClientAndServer:
     ) -> None:
         arguments = ["5"] if "client" in script else []
         with web_server(status, body) as port:
-            client = run(script, *arguments, **ports(port, port))
-        assert (client.returncode, client.stdout) == (1, "")
+            client = run(script, *arguments, env=ports(port, port))
+        assert (client.wait(), client.output) == (1, [])
         failed = "factorial(5) failed: " if arguments else ""
-        assert client.stderr == (
-            f"{failed}The program at http://localhost:{port} is {found}. {LEGACY}\n"
-        )
+        assert client.errors == [
+            f"{failed}The program at http://localhost:{port} is {found}. {LEGACY}"
+        ]
 
     def test_something_that_speaks_no_http(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             threading.Thread(target=greet_all, args=(listener,), daemon=True).start()
             port = listener.getsockname()[1]
-            client = ask(5, **ports(port, port))
+            client = ask(5, ports(port, port))
             listener.shutdown(socket.SHUT_RDWR)
-        assert (client.returncode, client.stdout) == (1, "")
-        assert client.stderr == f"factorial(5) failed: {unreachable(port)}\n"
+        assert (client.wait(), client.output) == (1, [])
+        assert client.errors == [f"factorial(5) failed: {unreachable(port)}"]
 
-    def test_a_server_that_asks_for_a_password(self, tmp_path: Path) -> None:
+    def test_a_server_that_asks_for_a_password(self) -> None:
         port, poll_port = free_ports(2)
         secret = {"RESONATE_USERNAME": "me", "RESONATE_PASSWORD": "secret"}
-        with start_server(tmp_path, port, poll_port, **secret) as server:
+        with start_server(port, poll_port, secret):
             env = ports(port, poll_port)
             at = f"The Resonate server at http://localhost:{port}"
             variables = "RESONATE_USERNAME and RESONATE_PASSWORD"
             for script in ("factorial_client.py", "factorial_worker.py"):
                 arguments = ["5"] if "client" in script else []
-                stranger = run(script, *arguments, **env)
-                assert (stranger.returncode, stranger.stdout) == (1, "")
+                stranger = run(script, *arguments, env=env)
+                assert (stranger.wait(), stranger.output) == (1, [])
                 failed = "factorial(5) failed: " if arguments else ""
-                assert stranger.stderr == f"{failed}{at} needs credentials. Set {variables}.\n"
-                liar = run(script, *arguments, **env, **secret | {"RESONATE_PASSWORD": "guess"})
-                assert (liar.returncode, liar.stdout) == (1, "")
-                assert liar.stderr == (
-                    f"{failed}{at} rejected these credentials. Check {variables}.\n"
-                )
-            worker = subprocess.Popen(
-                [sys.executable, ROOT / "factorial_worker.py"],
-                env=os.environ | env | secret,
-                stdout=subprocess.DEVNULL,
-            )
-            with worker:
-                assert ask(5, **env, **secret).stdout == "Result: 120\n"
-                worker.terminate()
-            server.terminate()
+                assert stranger.errors == [f"{failed}{at} needs credentials. Set {variables}."]
+                liar = run(script, *arguments, env=env | secret | {"RESONATE_PASSWORD": "guess"})
+                assert (liar.wait(), liar.output) == (1, [])
+                assert liar.errors == [
+                    f"{failed}{at} rejected these credentials. Check {variables}."
+                ]
+            with start("factorial_worker.py", env=env | secret):
+                assert ask(5, env | secret).output == ["Result: 120"]
 
-    def test_a_server_that_comes_back_with_a_password(self, tmp_path: Path) -> None:
+    def test_a_server_that_comes_back_with_a_password(self) -> None:
         """The worker says so, and goes on when the server accepts it again."""
         port, poll_port = free_ports(2)
-        with start_server(tmp_path, port, poll_port) as server:
-            worker = subprocess.Popen(
-                [sys.executable, ROOT / "factorial_worker.py"],
-                env=os.environ | ports(port, poll_port),
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.PIPE,
-                text=True,
-            )
-            assert worker.stderr is not None
-            assert ask(5, **ports(port, poll_port)).stdout == "Result: 120\n"
-            server.kill()
+        with start_server(port, poll_port):
+            worker = start("factorial_worker.py", env=ports(port, poll_port))
+            assert ask(5, ports(port, poll_port)).output == ["Result: 120"]
         with worker:
             secret = {"RESONATE_USERNAME": "me", "RESONATE_PASSWORD": "new"}
-            with start_server(tmp_path, port, poll_port, **secret) as server:
-                assert worker.stderr.readline().startswith("Lost the server")
-                assert worker.stderr.readline() == (
-                    f"The Resonate server at http://localhost:{poll_port} needs credentials. "
-                    "Set RESONATE_USERNAME and RESONATE_PASSWORD. Trying again.\n"
-                )
-                server.terminate()
-            with start_server(tmp_path, port, poll_port) as server:
-                assert ask(5, **ports(port, poll_port)).stdout == "Result: 120\n"
-                server.terminate()
-            worker.terminate()
+            with start_server(port, poll_port, secret):
+                worker.wait_for("Trying again")
+            with start_server(port, poll_port):
+                assert ask(5, ports(port, poll_port)).output == ["Result: 120"]
+        assert worker.errors[0].startswith("Lost the server")
+        assert worker.errors[1] == (
+            f"The Resonate server at http://localhost:{poll_port} needs credentials. "
+            "Set RESONATE_USERNAME and RESONATE_PASSWORD. Trying again."
+        )
 
 
 def greet_all(listener: socket.socket) -> None:
@@ -330,7 +295,7 @@ class TestWorkerAndServer:
         client = cluster.start_client(14)
         cluster.wait_for_worker("factorial(7)")
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait(timeout=5) == 0
+        assert worker.wait() == 0
         assert client.wait() == 0
         assert client.output == [f"Result: {math.factorial(14)}"]
 
@@ -446,13 +411,15 @@ class TestEnvironment:
     @pytest.mark.parametrize("script", ["factorial_client.py", "factorial_worker.py"])
     def test_a_wrong_address(self, script: str, name: str, value: str, address: str) -> None:
         arguments = ["5"] if "client" in script else []
-        ended = run(script, *arguments, **{name: value})
-        assert (ended.returncode, ended.stdout) == (1, "")
+        ended = run(script, *arguments, env={name: value})
+        assert (ended.wait(), ended.output) == (1, [])
         failed = "factorial(5) failed: " if arguments else ""
-        assert ended.stderr == (
-            f"{failed}{address} is not the address of a server. RESONATE_HOST must be like "
-            "http://localhost, and the ports must be from 1 to 65535.\n"
-        )
+        assert ended.errors == [
+            (
+                f"{failed}{address} is not the address of a server. RESONATE_HOST must be like "
+                "http://localhost, and the ports must be from 1 to 65535."
+            )
+        ]
 
     def test_output_that_is_not_utf_8(self, cluster: Cluster, monkeypatch: Any) -> None:
         monkeypatch.setenv("PYTHONIOENCODING", "ascii")
@@ -465,35 +432,19 @@ class TestEnvironment:
 
     def test_output_that_nobody_reads_any_more(self, cluster: Cluster) -> None:
         """`python factorial_worker.py | head -1`: it ends, and its calls are not lost."""
-        worker = subprocess.Popen(
-            [sys.executable, ROOT / "factorial_worker.py"],
-            env=cluster.env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        with worker:
-            assert worker.stdout is not None
-            assert "is running" in worker.stdout.readline()
-            worker.stdout.close()
-            client = cluster.start_client(10)
-            assert worker.wait() == 1
-            assert worker.stderr is not None
-            assert worker.stderr.read() == ""
+        worker = f"'{sys.executable}' '{ROOT}/factorial_worker.py'"
+        reader = cluster.launch("pipe", ["sh", "-c", f"{{ {worker}; echo $? >&2; }} | head -n 1"])
+        reader.wait_for("is running")
+        client = cluster.start_client(10)
+        assert reader.wait() == 0
+        assert reader.errors == ["1"]
         cluster.start_workers(1)
         assert client.wait() == 0
         assert client.output == ["Result: 3628800"]
 
     def test_output_on_a_full_disk(self, cluster: Cluster) -> None:
         cluster.start_workers(1)
-        with open("/dev/full", "w") as full:  # noqa: PTH123 - a device
-            client = subprocess.run(
-                [sys.executable, ROOT / "factorial_client.py", "5"],
-                env=cluster.env,
-                stdout=full,
-                stderr=subprocess.PIPE,
-                text=True,
-                check=False,
-            )
-        assert client.returncode == 1
-        assert client.stderr == "Cannot write to stdout: No space left on device. Stopped.\n"
+        script = f"'{sys.executable}' '{ROOT}/factorial_client.py' 5 >/dev/full"
+        client = cluster.launch("client", ["sh", "-c", script])
+        assert client.wait() == 1
+        assert client.errors == ["Cannot write to stdout: No space left on device. Stopped."]
