@@ -57,7 +57,7 @@ def main() -> int:
         contenders.append(Contender(restate=args.restate))
     console = Console(highlight=False)
     try:
-        results = _measure(contenders, sizes, finished, args.rounds, console)
+        results = _measure(contenders, sizes, finished, args, console)
     except KeyboardInterrupt:
         print("benchmarks: stopped; nothing was written", file=sys.stderr)
         return 130
@@ -98,6 +98,13 @@ def _parse_arguments() -> argparse.Namespace:
         metavar="COUNT",
         help=f"how many finished promises the server stores (default: {FINISHED})",
     )
+    parser.add_argument(
+        "--calls",
+        type=int,
+        default=800,
+        metavar="COUNT",
+        help="how many small calls (default: 800)",
+    )
     parser.add_argument("--rounds", type=int, default=3, help="how many rounds (default: 3)")
     parser.add_argument(
         "--long",
@@ -123,14 +130,14 @@ def _measure(
     contenders: list[Contender],
     sizes: list[int],
     finished: list[int],
-    rounds: int,
+    args: argparse.Namespace,
     console: Console,
 ) -> dict[str, Any]:
     """Measure everything round by round, so that other load affects all contenders alike."""
     results: dict[str, Any] = {
         "day": f"{datetime.now(UTC).date()}",
         "machine": _machine(),
-        "rounds": rounds,
+        "rounds": args.rounds,
         "sizes": sizes,
     }
     results["contenders"] = [contender.name for contender in contenders]
@@ -142,10 +149,10 @@ def _measure(
         shown = ", ".join(f"{name} {_number(figure)}" for name, figure in figures.items())
         console.print(f"{kind}: {contender.name}, {shown}", style="dim")
 
-    for count, figures in _grown(finished, rounds):
+    for count, figures in _grown(finished, args.rounds):
         note("growth", contenders[0], finished=count, **asdict(figures))
     resonates = [contender for contender in contenders if contender.restate is None]
-    for _ in range(rounds):
+    for _ in range(args.rounds):
         results["limits"].append(limit())
         results["digits"].append({str(n): digits(n) for n in sizes})
         results["starts"].append(runs.starts())
@@ -154,7 +161,9 @@ def _measure(
                 note("recursion", contender, n=n, **asdict(runs.recursion(contender, n)))
         for at_once in AT_ONCE:
             for contender in resonates:
-                rate = runs.small_calls(contender, at_once)
+                # One at a time is slow, and needs fewer for the same precision.
+                count = max(args.calls // 4, 1) if at_once == 1 else args.calls
+                rate = runs.small_calls(contender, count, at_once)
                 note("small calls", contender, at_once=at_once, per_second=rate)
         for contender in resonates:
             note("recovery", contender, seconds=runs.recovery(contender))

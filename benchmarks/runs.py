@@ -89,17 +89,17 @@ def recursion(contender: Contender, n: int) -> Recursion:
         )
 
 
-def small_calls(contender: Contender, at_once: int) -> float:
+def small_calls(contender: Contender, count: int, at_once: int) -> float:
     """Make many calls that do not need each other.
 
     Args:
         contender: what is measured.
-        at_once: how many calls run at any time.
+        count: how many calls.
+        at_once: how many of them run at any time.
 
     Returns:
         Calls per second.
     """
-    count = 200 if at_once == 1 else 800
     with _cluster(contender) as cluster:
         return count / _client(cluster, contender, "small", str(count), str(at_once))
 

@@ -23,7 +23,7 @@ GRACE = 30.0
 # How long to wait for something that is certain to happen (seconds). It is only a safety net: a
 # real server takes a minute to send a message again if the worker that got it was killed, and a
 # machine that runs other programs too takes longer for everything.
-PATIENCE = 240.0
+PATIENCE = 600.0
 
 
 class ProcessError(Exception):

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def test_measures_and_writes(tmp_path: Path) -> None:
-    sizes = ("--sizes", "5", "--finished", "10", "--rounds", "1")
+    sizes = ("--sizes", "5", "--finished", "10", "--calls", "64", "--rounds", "1")
     begin = time.monotonic()
     measured = run("-m", "benchmarks", *sizes, "--output", tmp_path)
     took = time.monotonic() - begin

@@ -52,7 +52,7 @@ Event().wait()
 
 def demo(tmp_path: Path, *arguments: str) -> Process:
     """Run the demo to its end. All files that it creates are in `tmp_path`."""
-    ended = run("-m", "demo", *arguments, TMPDIR=str(tmp_path))
+    ended = run("-m", "demo", *arguments, env={"TMPDIR": str(tmp_path)})
     wait_for_end(tmp_path)
     assert list(tmp_path.iterdir()) == []
     assert not ended.printed("Traceback")
@@ -77,7 +77,9 @@ def test_the_table_fills_and_stays(tmp_path: Path) -> None:
 
 
 def test_lines_come_one_by_one_until_it_is_stopped(tmp_path: Path) -> None:
-    with start("-m", "demo", "1", "--crash-everywhere", "--plain", TMPDIR=str(tmp_path)) as stopped:
+    with start(
+        "-m", "demo", "1", "--crash-everywhere", "--plain", env={"TMPDIR": str(tmp_path)}
+    ) as stopped:
         stopped.wait_for("subscribe factorial-1, worker killed before")
         assert running(tmp_path)
         stopped.send_signal(signal.SIGINT)
