@@ -48,6 +48,8 @@ logger = logging.getLogger(__name__)
 LONGEST_SLEEP = 60.0
 # After a faulty transition, which may have been the clock's own, the engine checks again (ms).
 RETRY_MS = 1_000
+# A clock that differs from the time that really passes by this much was set (ms).
+CLOCK_JUMP_MS = 1_000
 # How long a written notification stays incomplete (seconds); see `Engine.notified`.
 NOTIFICATION_DELAY = 1.0
 
@@ -73,6 +75,8 @@ class Engine:
         self._waiting: Batch = []
         self._notified: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
+        # The difference between the clock and the time that really passes (ms).
+        self._clock_offset = _clock_offset()
 
     async def run[T](self, transition: Transition[T], *, durable: bool = True) -> T:
         """Run one transition and wait until it is committed.
@@ -212,9 +216,12 @@ class Engine:
 
     def _commit(self, batch: Batch) -> None:
         now = time.time_ns() // 1_000_000
+        jump = _clock_offset() - self._clock_offset
         durable = any(waiting.durable for waiting in batch)
         try:
             with transaction(self._db, durable=durable):
+                if abs(jump) >= CLOCK_JUMP_MS:
+                    tasks.move_leases(self._db, jump)
                 outcomes = [self._outcome(waiting.transition, now) for waiting in batch]
                 # A new counter must be on disk before a process learns it. The clock's own
                 # transition is durable, so no lease stays expired for long.
@@ -235,6 +242,8 @@ class Engine:
                 for one in batch:
                     self._commit([one])
         else:
+            if abs(jump) >= CLOCK_JUMP_MS:
+                self._clock_offset += jump
             _settle(batch, outcomes)
             for process_id in silent:
                 self._connections.fell_silent(process_id)
@@ -261,6 +270,10 @@ class Engine:
 
     def _tick(self) -> None:
         self._run_unattended(deadlines.expire)
+
+
+def _clock_offset() -> int:
+    return (time.time_ns() - time.monotonic_ns()) // 1_000_000
 
 
 def _settle(batch: Batch, outcomes: list[Any]) -> None:

@@ -52,6 +52,7 @@ class Soak:
     def __init__(self, cluster: Cluster, rng: random.Random) -> None:
         self.cluster = cluster
         self.rng = rng
+        self.client = httpx.Client(base_url=cluster.url, timeout=60)
         self.stopping = threading.Event()
         self.answers = 0
         self.notifications = 0
@@ -73,7 +74,7 @@ class Soak:
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
-                answer = httpx.request(method, self.cluster.url + path, timeout=60, **kwargs)
+                answer = self.client.request(method, path, **kwargs)
             except httpx.TransportError:
                 if time.monotonic() > deadline:
                     raise
@@ -123,7 +124,7 @@ class Soak:
         while not self.stopping.is_set():
             with (
                 suppress(httpx.TransportError),
-                httpx.stream("GET", f"{self.cluster.url}/watch", timeout=30) as events,
+                self.client.stream("GET", "/watch") as events,
             ):
                 for number, _ in enumerate(events.iter_lines()):
                     self.events += 1
@@ -256,6 +257,7 @@ def main() -> int:
             return 1
         finally:
             soak.stopping.set()
+            soak.client.close()
             for worker in soak.workers:
                 worker.send_signal(signal.SIGCONT)
     return 0

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from typing import TYPE_CHECKING, Any
+
+import pytest
 
 from devserver.connections import Connection, Connections
 from devserver.engine import Engine
 from devserver.errors import Code, ProtocolError
-from devserver.models import CompletePromise, CreatePromise
+from devserver.models import CompletePromise, CreatePromise, CreatePromiseAndTask, TaskClaimer
 from devserver.store import promises
 from devserver.store.database import open_database
 from devserver.store.promises import Caller
@@ -93,6 +96,34 @@ def test_a_message_that_was_not_claimed_goes_to_another_connection() -> None:
         assert (sent.task_id, sent.message.task.counter) == ("__invoke:p", 1)
         assert (sent_again.task_id, sent_again.message.task.counter) == ("__invoke:p", 2)
         assert connections.members() == [("workers", "one", True), ("workers", "two", False)]
+
+    asyncio.run(run())
+    db.close()
+
+
+@pytest.mark.parametrize("jump", [-3_600_000, 3_600_000])
+def test_a_lease_lasts_as_long_as_before_if_the_clock_is_set(
+    jump: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = open_database(":memory:")
+    promise = CreatePromise(id="p", timeout=2**42, tags={"resonate:invoke": "poll://any@workers"})
+    claimer = TaskClaimer(process_id="one", ttl=10_000)
+    request = CreatePromiseAndTask(promise=promise, task=claimer)
+
+    def lease(db: sqlite3.Connection, now: int) -> int:
+        (expires_at,) = db.execute("SELECT expires_at FROM tasks").fetchone()
+        return int(expires_at) - now
+
+    async def run() -> None:
+        engine = Engine(db, Connections(), failed=print)
+        await engine.run(lambda db, now: promises.create_with_task(db, request, Caller(), now))
+        before = await engine.run(lease)
+        clock = time.time_ns
+        monkeypatch.setattr("time.time_ns", lambda: clock() + jump * 1_000_000)
+        for _ in range(2):
+            after = await engine.run(lease)
+            assert abs(after - before) < 5_000
+        engine.stop()
 
     asyncio.run(run())
     db.close()

@@ -390,6 +390,20 @@ def take_back_expired(db: sqlite3.Connection, now: int) -> set[str]:
     return {row["process_id"] for row in rows}
 
 
+def move_leases(db: sqlite3.Connection, jump: int) -> None:
+    """Let leases, and times to claim, last as long as before although the clock was set.
+
+    Args:
+        db: the database.
+        jump: how far the clock was set forward (ms). Negative if it was set back.
+    """
+    db.execute(
+        f"""UPDATE tasks SET expires_at = MIN(expires_at + ?, timeout)
+            WHERE {OUT} AND type <> 'notify'""",
+        (jump,),
+    )
+
+
 def recover(db: sqlite3.Connection, now: int) -> None:
     """Extend the leases and the times to claim after a restart, so that workers can reconnect."""
     db.execute(
