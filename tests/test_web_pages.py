@@ -122,7 +122,7 @@ class Target:
         with self.client.stream("GET", "/watch") as response:
             line = next(line for line in response.iter_lines() if line.startswith("data: "))
         event = json.loads(line.removeprefix("data: "))
-        return [name for member, name, _ in event["processes"] if member == group]
+        return [process["id"] for process in event["processes"] if process["group"] == group]
 
 
 @dataclass(frozen=True)
