@@ -15,7 +15,7 @@ from http.client import HTTPConnection, HTTPException, HTTPSConnection, response
 from itertools import chain, repeat
 from ssl import SSLCertVerificationError
 from threading import local
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, Self, override
 from urllib.parse import unquote, urlsplit
 
 from resonate.errors import ResonateStoreError
@@ -75,6 +75,30 @@ class RefusedError(ResonateStoreError):
 def pauses() -> Iterator[float]:
     """Return the pauses between attempts, in seconds."""
     return chain([0.1, 0.2, 0.4, 0.8], repeat(1.0))
+
+
+class _HTTP(HTTPConnection):
+    """Sends the head and the body of a request together, so the server reads once."""
+
+    _parts: list[Any] | None = None
+
+    @override
+    def request(self, *args: Any, **options: Any) -> None:
+        self._parts = []
+        super().request(*args, **options)
+        parts, self._parts = self._parts, None
+        super().send(b"".join(parts))
+
+    @override
+    def send(self, data: Any) -> None:
+        if self._parts is None:
+            super().send(data)
+        else:
+            self._parts.append(data)
+
+
+class _HTTPS(_HTTP, HTTPSConnection):
+    """The same over TLS."""
 
 
 @dataclass(frozen=True)
@@ -145,7 +169,7 @@ class Address:
             OSError: this is not possible.
         """
         assert self.parts.hostname is not None
-        kind = HTTPSConnection if self.parts.scheme == "https" else HTTPConnection
+        kind = _HTTPS if self.parts.scheme == "https" else _HTTP
         connection = kind(self.parts.hostname, self.parts.port, timeout=TIMEOUT)
         connection.connect()
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
