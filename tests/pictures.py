@@ -9,8 +9,6 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
-import time
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,12 +21,11 @@ from tests.pages import blocks
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-    from cluster import Process
 
 FOLDER = ROOT / "docs"
 # The film's width (pixels), the time between two frames and that of the last one (seconds).
 FILM_WIDTH = 800
-FRAME = 0.125
+FRAME = 0.1
 LAST_FRAME = 3.0
 
 
@@ -42,47 +39,36 @@ def main() -> None:
 def _factorial(browser: Browser) -> None:
     with Cluster() as cluster:
         cluster.start_workers(3, pace=0.35)
-        film = _open(browser, cluster.url, 960, 900)
         light = _open(browser, cluster.url)
         phone = _open(browser, cluster.url, 390, 780)
-        frames: list[tuple[float, bytes]] = []
         client = cluster.start_client(20)
-        victim: Process | None = None
-        photo_at = float("inf")
-        while client.alive:
-            begin = time.monotonic()
-            frames.append((begin, film.screenshot()))
-            if victim is None:
-                victim = next((w for w in cluster.workers if w.printed("factorial(10)")), None)
-                if victim is not None:
-                    victim.kill()
-                    photo_at = time.monotonic() + 1
-            film.wait_for_timeout(max(FRAME - (time.monotonic() - begin), 0) * 1000)
-            if time.monotonic() > photo_at:
-                light.screenshot(path=FOLDER / "page.png")
-                phone.screenshot(path=FOLDER / "page-phone.png")
-                photo_at = float("inf")
-        film.wait_for_timeout(800)
-        frames.append((time.monotonic(), film.screenshot()))
-        _save_film(frames)
+        cluster.wait_for_worker("factorial(10)").kill()
+        light.wait_for_timeout(1000)
+        light.screenshot(path=FOLDER / "page.png")
+        phone.screenshot(path=FOLDER / "page-phone.png")
+        client.wait()
         dark = _open(browser, f"{cluster.url}/#/promise/factorial-19", dark=True)
         dark.wait_for_timeout(800)
         dark.screenshot(path=FOLDER / "page-dark.png")
+        _film(_open(browser, cluster.url, 960, 900))
 
 
-def _save_film(frames: list[tuple[float, bytes]]) -> None:
+def _film(page: Page) -> None:
+    """Film the run that is over: the page shows each of its moments again."""
+    slider = page.get_by_label("Moment")
+    took = float(page.locator("li.run .age").inner_text().split()[0])
+    count = round(took / FRAME)
     images = []
-    for _, content in frames:
-        image = Image.open(io.BytesIO(content)).convert("RGB")
+    for i in range(1, count + 1):
+        slider.fill(str(round(i / count * 1000)))
+        image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         size = (FILM_WIDTH, round(image.height * FILM_WIDTH / image.width))
         images.append(image.resize(size, Image.Resampling.LANCZOS))
-    times = [when for when, _ in frames]
-    durations = [round((after - before) * 1000) for before, after in pairwise(times)]
     images[0].save(
         FOLDER / "page-film.webp",
         save_all=True,
         append_images=images[1:],
-        duration=[*durations, round(LAST_FRAME * 1000)],
+        duration=[*[round(FRAME * 1000)] * (count - 1), round(LAST_FRAME * 1000)],
         loop=0,
         quality=70,
         method=4,

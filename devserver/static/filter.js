@@ -22,6 +22,10 @@ export class Filter {
     document.querySelector("#search").addEventListener("submit", (event) => event.preventDefault());
   }
 
+  use(model) {
+    this.#model = model;
+  }
+
   focus() {
     this.#query.focus();
     this.#query.select();

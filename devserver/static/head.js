@@ -6,7 +6,8 @@ import { seconds } from "/words.js";
 
 const CHARACTER = 6.3; // px of a label, about
 
-export function drawHead(svg, model, axis, width) {
+// `start` is the beginning of the run, from which the times count.
+export function drawHead(svg, model, { axis, start, width }) {
   const x = scale(axis, width);
   const parts = backdrop(model, axis, width, 26);
   const labels = []; // { from, to } in px: where a label is
@@ -21,13 +22,13 @@ export function drawHead(svg, model, axis, width) {
   for (const { process, at } of model.deaths) {
     if (at < axis.from || at > axis.to) continue;
     parts.push(shape("line", { x1: x(at), x2: x(at), y1: 20, y2: 26, class: "kill" }));
-    const long = `✕ ${process.name} died at ${seconds(at - axis.from)}`;
+    const long = `✕ ${process.name} died at ${seconds(at - start)}`;
     if (!place(x(at), long, "killed")) place(x(at), "✕", "killed");
   }
   for (const { from, to } of outages(model, axis)) {
     place((x(from) + x(to)) / 2, `server down ${seconds(to - from)}`, "down");
   }
-  for (const tick of ticks(axis, Math.max(width / 80, 2))) {
+  for (const tick of ticks(axis, start, Math.max(width / 80, 2))) {
     if (place(x(tick.at), tick.text, "tick")) {
       parts.push(shape("line", { x1: x(tick.at), x2: x(tick.at), y1: 21, y2: 26, class: "tick" }));
     }

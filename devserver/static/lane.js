@@ -63,6 +63,7 @@ export function drawLane(svg, promise, model, axis, width) {
   const x = scale(axis, width);
   const parts = backdrop(model, axis, width, 26);
   for (const { kind, from, to, process } of segmentsOf(promise, model)) {
+    if (to < axis.from || from > axis.to) continue;
     const left = x(from);
     const wide = Math.max(x(to) - left, kind === "claimed" ? 3 : 0.5);
     const colour = process && !process.isClient ? ` w${process.colour}` : "";
@@ -77,6 +78,7 @@ export function drawLane(svg, promise, model, axis, width) {
   parts.push(...killLines(model, axis, width, 26, promise));
   const end = promise.completedOn === undefined ? width : x(promise.completedOn);
   for (const { at, until, process } of takeoversOf(promise, model)) {
+    if (at < axis.from || at > axis.to) continue;
     const after = Math.max(x(until), x(at) + 3) + 4;
     if (end - after > 84) parts.push(text(after, 18, `↪ ${process.name}`, `taken roomy w${process.colour}`));
     else parts.push(text(x(at) - 2, 18, "↪", `taken w${process.colour}`));

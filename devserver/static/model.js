@@ -25,8 +25,9 @@ export class Model {
     return this.#frozen ?? Date.now() + this.#ahead;
   }
 
-  freeze() {
-    this.#frozen ??= this.now;
+  // Stop the clock, at a time or now.
+  freeze(time) {
+    this.#frozen = time ?? this.#frozen ?? this.now;
   }
 
   apply(event) {

@@ -3,13 +3,16 @@
 
 import { Feed } from "/feed.js";
 import { Filter } from "/filter.js";
+import { eventAt } from "/history.js";
 import { Model } from "/model.js";
+import { Moment } from "/moment.js";
 import { Panel } from "/panel.js";
 import { Rows, setText } from "/rows.js";
 import { Runs } from "/runs.js";
 import { events, sentence } from "/story.js";
 import { Strip } from "/strip.js";
 import { Tree } from "/tree.js";
+import { Zoom } from "/zoom.js";
 
 const MAX_PROMISES = 10_000; // with more, the page starts over with the newest ones
 const MAX_EVENTS = 200;
@@ -20,7 +23,8 @@ const ICONS = {
 };
 
 const at = (id) => document.querySelector(`#${id}`);
-const model = new Model();
+const live = new Model(); // which follows the server
+let model = live; // what the page shows: this one, or an earlier moment
 const tree = new Tree(model);
 const runs = new Runs(model);
 const strip = new Strip(model);
@@ -33,6 +37,8 @@ const filter = new Filter(model, (matches) => {
   tree.filter(matches);
   draw();
 });
+const zoom = new Zoom(runs, focused, draw);
+const moment = new Moment(go);
 const feed = new Feed(hear, lost);
 
 let isWaiting = false; // for the next frame
@@ -41,12 +47,13 @@ let event = -1; // the place of the event that `j` and `k` go from
 
 function hear(message) {
   lost("");
-  model.apply(message);
+  live.apply(message);
+  if (model !== live) return; // the page shows an earlier moment
   panel.changed(new Set([
     ...(message.promises ?? []).map(({ id }) => id),
     ...(message.tasks ?? []).map(({ rootPromiseId }) => rootPromiseId),
   ]));
-  if (model.promises.size > MAX_PROMISES) feed.listen();
+  if (live.promises.size > MAX_PROMISES) feed.listen();
   if (isWaiting) return;
   isWaiting = true;
   requestAnimationFrame(() => {
@@ -61,13 +68,28 @@ function lost(text) {
   setText(at("link"), text ? "server gone" : "live");
   at("link").classList.toggle("bad", Boolean(text));
   document.body.classList.toggle("stale", Boolean(text));
-  if (text) model.freeze();
+  if (text) live.freeze();
 }
 
 // The run that the sentence and the strip are about: that of the open promise, or the newest one.
 function focused() {
   const open = model.promises.get(panel.id);
   return open ? runs.of(open) : runs.newest;
+}
+
+// Show the page as it was at a time, or as it is now.
+function go(time) {
+  if (time !== undefined && model === live) runs.keep(focused());
+  model = live;
+  if (time !== undefined) {
+    model = new Model();
+    model.apply(eventAt(live, time));
+    model.freeze(time);
+  }
+  for (const part of [tree, runs, strip, rows, panel, filter]) part.use(model);
+  if (time === undefined) runs.keep(undefined);
+  document.body.classList.toggle("past", time !== undefined);
+  draw();
 }
 
 function draw() {
@@ -80,18 +102,21 @@ function draw() {
   const run = focused();
   const axis = run ? runs.axis(run) : { from: model.now - 1, to: model.now };
   at("strip").hidden = false;
-  strip.draw(run, axis);
+  strip.draw(run, run ? runs.whole(run) : axis, axis);
+  const end = run && (run.isPending ? live.now : run.end);
+  moment.draw(run, model === live ? end : Math.max(moment.end, moment.time), live.deaths);
+  if (model === live) moment.end = end;
   rows.draw();
   at("nothing").hidden = tree.rows.length > 0 || model.promises.size === 0;
-  tell(run, axis);
+  tell(run);
   drawRates();
   if (at("story").open) drawEvents();
   panel.draw();
 }
 
-function tell(run, axis) {
+function tell(run) {
   // A number and its unit stay on one line.
-  const words = sentence(model, run, axis).replace(/(\d) (s|min|h|d)\b/g, "$1\u00a0$2");
+  const words = sentence(model, run).replace(/(\d) (s|min|h|d)\b/g, "$1\u00a0$2");
   at("sentence").hidden = !words;
   setText(at("sentence"), words);
   // A screen reader hears what happened, not how the seconds pass.
@@ -139,6 +164,10 @@ addEventListener("keydown", (press) => {
   if (press.key === "/") {
     press.preventDefault();
     filter.focus();
+  } else if (press.key === "+" || press.key === "-") {
+    zoom.by(press.key === "+" ? 1 / 1.5 : 1.5);
+  } else if (press.key === "0") {
+    zoom.reset();
   } else if (press.key === "j" || press.key === "k") {
     step(press.key === "j" ? 1 : -1);
   }

@@ -25,6 +25,10 @@ export class Panel {
     this.#follow();
   }
 
+  use(model) {
+    this.#model = model;
+  }
+
   open(id) {
     location.hash = `/promise/${encodeURIComponent(id)}`;
     this.#title.focus({ preventScroll: true });

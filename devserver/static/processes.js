@@ -11,6 +11,7 @@ const OWN_ID = /^(\d+)-[0-9a-f]{12}$/;
 export class Processes {
   #all = new Map(); // by id
   starts = []; // of the server: { at, activeUntil }
+  events = []; // as `GET /watch` sent them
 
   get(id) {
     return this.#all.get(id);
@@ -29,9 +30,11 @@ export class Processes {
   clear() {
     this.#all.clear();
     this.starts = [];
+    this.events = [];
   }
 
   take(events, connected) {
+    this.events.push(...events);
     for (const event of events) {
       if (event.type === "started") {
         this.starts.push({ at: event.createdOn, activeUntil: event.activeUntil });

@@ -38,6 +38,11 @@ export class Rows {
     }
   }
 
+  use(model) {
+    this.#model = model;
+    for (const row of this.#rows.values()) row.querySelector(".lane").dataset.key = "";
+  }
+
   // Bring a promise's row onto the screen.
   show(promise, hasFocus = true) {
     this.#tree.reveal(promise);
@@ -118,7 +123,7 @@ export class Rows {
     setText(age, seconds((promise.completedOn ?? this.#model.now) - promise.createdOn));
     setText(worker, "");
     setClass(worker, "worker");
-    drawHead(lane, this.#model, this.#runs.axis(run), width);
+    drawHead(lane, this.#model, { axis: this.#runs.axis(run), start: run.from, width });
     lane.dataset.key = "";
   }
 

@@ -6,10 +6,23 @@ export class Runs {
   #model;
   #of = new Map(); // the run of each root
   #version = -1;
+  #zoomed; // the run that is zoomed, and its window
+  #kept; // the run whose past is shown, and its axis, which stays as it is
   list = []; // the oldest first
 
   constructor(model) {
     this.#model = model;
+  }
+
+  use(model) {
+    this.#model = model;
+    this.#version = -1;
+  }
+
+  // Keep a run's axis as it is now, or let it change again.
+  keep(run) {
+    this.#kept = undefined;
+    if (run) this.#kept = { id: run.roots[0].id, axis: this.whole(run) };
   }
 
   of(promise) {
@@ -42,9 +55,21 @@ export class Runs {
     }
   }
 
-  // The axis of a run: its first and last moment. That of a run which goes on ends a little in
-  // the future, so that the scale does not change with every moment.
+  // Show only a part of a run's time, or all of it again.
+  zoom(run, axis) {
+    this.#zoomed = axis && { id: run.roots[0].id, axis };
+  }
+
+  // The axis that a run's lanes have.
   axis(run) {
+    return this.#zoomed?.id === run.roots[0].id ? this.#zoomed.axis : this.whole(run);
+  }
+
+  // The whole axis of a run: its first and last moment. That of a run which goes on ends a little
+  // in the future, so that the scale does not change with every moment.
+  whole(run) {
+    const kept = this.#kept?.id === run.roots[0].id ? this.#kept.axis : undefined;
+    if (kept) return kept;
     const elapsed = (run.isPending ? Math.max(this.#model.now, run.end) : run.end) - run.from;
     const length = run.isPending ? ceiling(elapsed * 1.08 + 400) : Math.max(elapsed * 1.02, 1);
     return { from: run.from, to: run.from + length };
@@ -57,14 +82,14 @@ function ceiling(ms) {
   return power * ([1, 1.5, 2, 3, 5, 7.5].find((step) => step * power >= ms) ?? 10);
 }
 
-// Times at which an axis has a tick, and the tick's text.
-export function ticks({ from, to }, most) {
+// Times at which an axis has a tick, and the tick's text: the time since the start.
+export function ticks({ from, to }, start, most) {
   const power = 10 ** Math.floor(Math.log10((to - from) / most));
   const step = power * [1, 2, 5, 10].find((it) => (to - from) / (it * power) <= most);
   const found = [];
-  for (let ms = 0; ms <= to - from; ms += step) {
+  for (let ms = Math.ceil((from - start) / step) * step; ms <= to - start; ms += step) {
     const s = ms / 1000;
-    found.push({ at: from + ms, text: `${s >= 100 || step >= 1000 ? Math.round(s) : Number(s.toFixed(2))} s` });
+    found.push({ at: start + ms, text: `${s >= 100 || step >= 1000 ? Math.round(s) : Number(s.toFixed(3))} s` });
   }
   return found;
 }

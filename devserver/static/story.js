@@ -11,14 +11,14 @@ const MOST_VALUE = 24; // characters of a value
 const MOST_DEATHS = 3; // that the sentence tells, the newest ones
 
 // Say what happened in a run, in a few sentences.
-export function sentence(model, run, axis) {
+export function sentence(model, run) {
   if (!run) return "";
   const root = run.roots.at(-1);
   const deaths = model.deaths.filter(({ had }) => [...had].some((it) => run.roots.includes(it.root)));
-  const parts = deaths.slice(-MOST_DEATHS).map((death) => tellDeath(model, death, run, axis));
+  const parts = deaths.slice(-MOST_DEATHS).map((death) => tellDeath(model, death, run));
   if (deaths.length > MOST_DEATHS) parts.unshift(`${deaths.length - MOST_DEATHS} other workers died before.`);
-  for (const { from, to } of outages(model, axis)) {
-    parts.push(`The server was down for ${seconds(to - from)}, at ${seconds(from - axis.from)}.`);
+  for (const { from, to } of outages(model, { from: run.from, to: run.end })) {
+    parts.push(`The server was down for ${seconds(to - from)}, at ${seconds(from - run.from)}.`);
   }
   parts.push(...unclaimed(model, run));
   if (isPending(root)) {
@@ -64,7 +64,7 @@ export function events(model) {
   return found.filter(({ at }) => at >= shownFrom - 60_000).sort((a, b) => b.at - a.at);
 }
 
-function tellDeath(model, { process, at, had }, run, axis) {
+function tellDeath(model, { process, at, had }, run) {
   const calls = [...had].filter(({ root }) => run.roots.includes(root)).sort((a, b) => a.sortId - b.sortId);
   const name = (promise) => shortId(promise.id, promise.root.id);
   const takers = new Map(); // what each survivor took over
@@ -100,7 +100,7 @@ function tellDeath(model, { process, at, had }, run, axis) {
     clauses.push(`${which} ${waiting.length > 1 ? "need" : "needs"} no worker until ${until}`);
   }
   const all = listed(calls.map(name), MOST_NAMES);
-  return `${capital(process.label)} died at ${seconds(at - axis.from)}. It had ${all}${clauses.length ? `; ${clauses.join("; ")}` : ""}.`;
+  return `${capital(process.label)} died at ${seconds(at - run.from)}. It had ${all}${clauses.length ? `; ${clauses.join("; ")}` : ""}.`;
 }
 
 // "13 at once and 19 after 4.1 s"; of many, only the first one and how long the others took.

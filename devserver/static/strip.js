@@ -18,20 +18,26 @@ export class Strip {
     this.#model = model;
   }
 
-  draw(run, axis) {
+  use(model) {
+    this.#model = model;
+    this.#key = undefined;
+  }
+
+  // Draw the lanes on the axis of the whole run. `shown` is the part that the tree shows.
+  draw(run, axis, shown) {
     const model = this.#model;
     this.#gather(run);
     const processes = [...model.processes];
     const workers = processes.filter((it) => !it.isClient && this.#matters(it, run));
-    const shown = choose(workers, this.#busy, model);
-    while (this.#list.children.length > shown.length) this.#list.lastChild.remove();
-    shown.forEach((process, i) => {
+    const chosen = choose(workers, this.#busy, model);
+    while (this.#list.children.length > chosen.length) this.#list.lastChild.remove();
+    chosen.forEach((process, i) => {
       const item = this.#list.children[i] ?? this.#list.appendChild(newLane());
-      this.#fill(item, process, axis);
+      this.#fill(item, process, { run, axis, shown });
     });
     const clients = processes.filter((it) => it.isClient && it.isConnected);
     const notes = [];
-    if (workers.length > shown.length) notes.push(`${workers.length - shown.length} more workers`);
+    if (workers.length > chosen.length) notes.push(`${workers.length - chosen.length} more workers`);
     if (!workers.length) notes.push("No worker is connected.");
     if (clients.length) notes.push(`${clients.length === 1 ? "1 client is" : `${clients.length} clients are`} connected.`);
     setText(this.#note, notes.join(" · "));
@@ -59,13 +65,13 @@ export class Strip {
     for (const promise of this.#model.promises.values()) if (roots.has(promise.root)) visit(promise);
   }
 
-  #fill(item, process, axis) {
+  #fill(item, process, { run, axis, shown }) {
     const [name, lane, status] = item.children;
     const model = this.#model;
     const gone = model.processes.goneOn(process, model.now);
     const death = model.deaths.find((it) => it.process === process);
     const states = {
-      died: death && `died at ${seconds(death.at - axis.from)}`,
+      died: death && `died at ${seconds(death.at - (run?.from ?? axis.from))}`,
       left: gone !== undefined && "left",
       away: !process.isConnected && "not back yet",
       silent: process.isSilent && "does not answer",
@@ -77,10 +83,10 @@ export class Strip {
     name.title = process.id;
     setText(status, words || this.#load(process));
     const width = lane.clientWidth;
-    const key = `${process.id} ${model.version} ${axis.from} ${axis.to} ${width} ${model.now >> 8}`;
+    const key = `${process.id} ${model.version} ${axis.from} ${axis.to} ${shown.from} ${shown.to} ${width} ${Math.floor(model.now / 200)}`;
     if (lane.dataset.key === key) return;
     lane.dataset.key = key;
-    drawBusy(lane, this.#busy.get(process.id) ?? [], { model, process, gone, death, axis, width });
+    drawBusy(lane, this.#busy.get(process.id) ?? [], { model, process, gone, death, axis, shown, width });
   }
 
   // What a connected worker does now.
@@ -97,7 +103,7 @@ export class Strip {
   }
 }
 
-function drawBusy(lane, busy, { model, process, gone, death, axis, width }) {
+function drawBusy(lane, busy, { model, process, gone, death, axis, shown, width }) {
   const x = scale(axis, width);
   const end = Math.min(gone ?? model.now, model.now);
   const parts = backdrop(model, axis, width, HEIGHT);
@@ -121,6 +127,10 @@ function drawBusy(lane, busy, { model, process, gone, death, axis, width }) {
   if (death && death.at > axis.from && death.at < axis.to) parts.push(text(x(death.at), 16, "✕", "cross"));
   if (gone !== undefined && !death && gone > axis.from && gone < axis.to) {
     parts.push(shape("line", { x1: x(gone), x2: x(gone), y1: 5, y2: HEIGHT - 5, class: "leave" }));
+  }
+  // The brush: what the tree does not show is veiled.
+  for (const [from, to] of [[axis.from, shown.from], [shown.to, axis.to]]) {
+    if (to > from) parts.push(shape("rect", { x: x(from), y: 0, width: x(to) - x(from), height: HEIGHT, class: "veil" }));
   }
   lane.replaceChildren(...parts);
 }

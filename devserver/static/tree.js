@@ -19,6 +19,11 @@ export class Tree {
     this.#model = model;
   }
 
+  use(model) {
+    this.#model = model;
+    this.#key = "";
+  }
+
   filter(matches) {
     this.#isFiltered = matches !== undefined;
     this.#filter = matches ?? (() => true);
