@@ -61,6 +61,7 @@ def _film(page: Page) -> None:
     images = []
     for i in range(1, count + 1):
         slider.fill(str(round(i / count * 1000)))
+        slider.blur()
         image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         size = (FILM_WIDTH, round(image.height * FILM_WIDTH / image.width))
         images.append(image.resize(size, Image.Resampling.LANCZOS))

@@ -498,6 +498,66 @@ def test_j_and_k_go_from_event_to_event(page: Page, cluster: Cluster) -> None:
     expect(page.locator("li:focus")).to_have_attribute("data-id", "two")
 
 
+def test_the_page_goes_back_to_the_moment_of_a_kill(page: Page, cluster: Cluster) -> None:
+    cluster.start_workers(2, pace=0.5)
+    client = cluster.start_client(5)
+    victim = cluster.wait_for_worker("factorial(3)")
+    victim.kill()
+    assert client.wait() == 0
+    sentence = page.locator("#sentence")
+    expect(sentence).to_contain_text("factorial-5 = 120")
+    page.get_by_role("button", name="✕").first.click()
+    expect(sentence).to_contain_text("died at")
+    expect(sentence).not_to_contain_text("factorial-5 = 120")
+    expect(row_of(page, "factorial-3")).to_contain_text("○")
+    expect(row_of(page, "factorial-5").locator(".what")).to_have_text("waits for 4")
+    expect(row_of(page, "factorial-1")).to_have_count(0)
+    expect(page.locator("#pending")).to_have_text("3")
+    slider = page.get_by_label("Moment")
+    slider.fill("1")
+    expect(page.locator("li.call")).to_have_count(1)
+    assert "died" not in sentence.inner_text()
+    # What happens meanwhile is there when the page returns to the present.
+    create(cluster, "meanwhile")
+    slider.fill("1000")
+    expect(row_of(page, "meanwhile")).to_be_visible()
+    expect(page.locator("#resolved")).to_have_text("5")
+
+
+def test_the_axis_is_zoomed_by_wheel_brush_and_keys(page: Page, cluster: Cluster) -> None:
+    cluster.start_workers(1, pace=0.3)
+    assert cluster.start_client(4).wait() == 0
+    lane = row_of(page, "factorial-4").locator("svg.lane")
+    expect(page.locator("#resolved")).to_have_text("4")
+    whole = page.get_by_role("button", name="Whole run")
+    expect(whole).to_be_hidden()
+    ticks = page.locator("li.run text.tick")
+    all_ticks = ticks.all_text_contents()
+    lane.hover()
+    page.keyboard.down("Control")
+    page.mouse.wheel(0, -400)
+    page.keyboard.up("Control")
+    expect(whole).to_be_visible()
+    expect(ticks).not_to_have_text(all_ticks)
+    whole.click()
+    expect(whole).to_be_hidden()
+    expect(ticks).to_have_text(all_ticks)
+    page.keyboard.press("+")
+    expect(whole).to_be_visible()
+    page.keyboard.press("0")
+    expect(whole).to_be_hidden()
+    box = page.locator("#workers svg.lane").bounding_box()
+    assert box is not None
+    page.mouse.move(box["x"] + 50, box["y"] + 5)
+    page.mouse.down()
+    page.mouse.move(box["x"] + 150, box["y"] + 5, steps=3)
+    page.mouse.up()
+    expect(whole).to_be_visible()
+    expect(page.locator("#workers .veil")).to_have_count(2)
+    page.locator("#workers svg.lane").dblclick()
+    expect(whole).to_be_hidden()
+
+
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (1280, "dark"), (390, "light")])
 def test_axe_finds_nothing(page: Page, cluster: Cluster, width: int, scheme: str) -> None:
     def check() -> None:
@@ -537,3 +597,51 @@ def test_nothing_is_wider_than_a_phone(page: Page, cluster: Cluster) -> None:
     page.get_by_role("treeitem").click()
     expect(page.get_by_role("complementary")).to_contain_text("pending")
     assert page.evaluate("document.documentElement.scrollWidth") <= 320
+
+
+def test_a_run_is_saved_as_a_picture(page: Page, cluster: Cluster, tmp_path: Path) -> None:
+    cluster.start_workers(1)
+    assert cluster.start_client(3).wait() == 0
+    expect(page.locator("#resolved")).to_have_text("3")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save SVG").click()
+    assert download.value.suggested_filename == "factorial-3.svg"
+    picture = tmp_path / "run.svg"
+    download.value.save_as(picture)
+    content = picture.read_text(encoding="utf-8")
+    texts = re.findall(r"<text [^>]*>([^<]+)</text>", content)
+    assert {"3", "2", "1", "6", "0 s"} <= set(texts)
+    assert "--worker: #" in content, "it has its colours"
+
+
+def test_a_saved_run_opens_without_a_server(
+    browser: Browser, page: Page, cluster: Cluster, tmp_path: Path
+) -> None:
+    cluster.start_workers(2, pace=0.3)
+    client = cluster.start_client(4)
+    victim = cluster.wait_for_worker("factorial(2)")
+    victim.kill()
+    assert client.wait() == 0
+    create(cluster, "another</script>")
+    page.goto(f"{cluster.url}/#/promise/factorial-4")
+    sentence = page.locator("#sentence")
+    expect(sentence).to_contain_text("factorial-4 = 24")
+    with page.expect_download() as download:
+        page.get_by_role("button", name="Save HTML").click()
+    saved = tmp_path / "run.html"
+    download.value.save_as(saved)
+    told = sentence.inner_text()
+    cluster.server.kill()
+    context = browser.new_context(offline=True)
+    copy = context.new_page()
+    errors: list[str] = []
+    copy.on("pageerror", lambda error: errors.append(str(error)))
+    copy.goto(saved.as_uri())
+    expect(copy.locator("#sentence")).to_have_text(told)
+    expect(copy.locator("li.call")).to_have_count(4)
+    copy.locator("li.call").last.click()
+    expect(copy.get_by_role("complementary")).to_contain_text("Attempts")
+    copy.get_by_label("Moment").fill("1")
+    expect(copy.locator("li.call")).to_have_count(1)
+    context.close()
+    assert errors == []

@@ -1,9 +1,10 @@
 // The past: what `GET /watch` would have sent at an earlier moment, from what the page knows now.
 
-export function eventAt(model, time) {
+// Only the promises that `isShown` accepts are in it.
+export function eventAt(model, time, isShown = () => true) {
   const event = { now: time, startedOn: model.startedOn, leftOut: model.leftOut, promises: [], tasks: [], attempts: [], callbacks: [] };
   for (const promise of model.promises.values()) {
-    if (promise.createdOn > time) continue;
+    if (promise.createdOn > time || !isShown(promise)) continue;
     event.promises.push(promiseAt(promise, time));
     for (const task of promise.tasks.values()) {
       if (task.createdOn > time) continue;

@@ -1,6 +1,7 @@
 // The page: it follows `GET /watch`, and shows what the model makes of it.
 // Everything that comes from promises is put in as text, never as HTML.
 
+import { saveHtml, saveSvg } from "/export.js";
 import { Feed } from "/feed.js";
 import { Filter } from "/filter.js";
 import { eventAt } from "/history.js";
@@ -39,7 +40,9 @@ const filter = new Filter(model, (matches) => {
 });
 const zoom = new Zoom(runs, focused, draw);
 const moment = new Moment(go);
-const feed = new Feed(hear, lost);
+// A saved page has its run in it, and needs no server.
+const recorded = at("recorded");
+const feed = recorded ? undefined : new Feed(hear, lost);
 
 let isWaiting = false; // for the next frame
 let said = { at: 0, shape: "" };
@@ -48,12 +51,13 @@ let event = -1; // the place of the event that `j` and `k` go from
 function hear(message) {
   lost("");
   live.apply(message);
+  if (recorded) live.freeze(message.now);
   if (model !== live) return; // the page shows an earlier moment
   panel.changed(new Set([
     ...(message.promises ?? []).map(({ id }) => id),
     ...(message.tasks ?? []).map(({ rootPromiseId }) => rootPromiseId),
   ]));
-  if (live.promises.size > MAX_PROMISES) feed.listen();
+  if (live.promises.size > MAX_PROMISES) feed?.listen();
   if (isWaiting) return;
   isWaiting = true;
   requestAnimationFrame(() => {
@@ -180,6 +184,24 @@ function step(by) {
   event = Math.min(Math.max(event + by, 0), all.length - 1);
   rows.show(all[event].promise);
   setText(at("said"), all[event].text);
+}
+
+at("save-svg").addEventListener("click", () => {
+  const run = focused();
+  if (run) saveSvg(model, runs, run);
+});
+at("save-html").addEventListener("click", () => {
+  const run = focused();
+  if (!run) return;
+  const roots = new Set(run.roots.map(({ id }) => id));
+  const event = eventAt(live, live.now, ({ root }) => roots.has(root.id));
+  saveHtml({ ...event, leftOut: false }, run.roots[0].id);
+});
+
+if (recorded) {
+  hear(JSON.parse(recorded.textContent));
+  setText(at("link"), "saved");
+  at("save-html").hidden = true; // it would need the server's files
 }
 
 setInterval(() => {

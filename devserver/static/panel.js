@@ -75,7 +75,10 @@ export class Panel {
     try {
       promise = await get(`/promises/${encodeURIComponent(id)}`);
     } catch (failure) {
-      error = failure.message;
+      // A saved page has no server, but it has the run.
+      const known = document.querySelector("#recorded") && this.#model.promises.get(id);
+      if (known) promise = { ...known, value: { text: known.value || "none" }, param: {} };
+      else error = failure.message;
     }
     if (id !== this.id) return; // the user has opened another one
     this.#promise = promise;
@@ -96,7 +99,7 @@ export class Panel {
         ["Parameter", text(promise.param), true],
         ["Created", `${time(promise.createdOn)}${known && known !== known.root ? ` (${seconds(promise.createdOn - begin)} into the run)` : ""}`],
         ["Finished", promise.completedOn ? time(promise.completedOn) + took : "not yet"],
-        ["Times out", time(promise.timeout)],
+        ...(promise.timeout === undefined ? [] : [["Times out", time(promise.timeout)]]),
       ]),
     ];
     if (known) {
@@ -222,6 +225,7 @@ function decoded(part) {
 
 // A parameter or a value as text. JSON.parse would round large numbers.
 function text(value) {
+  if (value?.text !== undefined) return value.text;
   if (!value?.data) return "none";
   const bytes = Uint8Array.from(atob(value.data), (character) => character.charCodeAt(0));
   try {

@@ -1,0 +1,103 @@
+// Exports: the lanes as one SVG file, and the page as one HTML file that opens without a server.
+
+import { drawHead } from "/head.js";
+import { drawLane, shape, text } from "/lane.js";
+import { shortId, shortValue } from "/words.js";
+
+const ROW = 26;
+const LABEL = 160; // px left of the lanes
+const LANE = 800;
+const VALUE = 260;
+const COLOURS = ["--text", "--quiet", "--surface", "--line", "--lane", "--kill", "--bad", "--hatch", "--down"];
+
+export async function saveSvg(model, runs, run) {
+  const calls = [...model.promises.values()].filter(({ root }) => run.roots.includes(root));
+  const axis = runs.axis(run);
+  const height = (calls.length + 1) * ROW;
+  const svg = shape("svg", {
+    xmlns: "http://www.w3.org/2000/svg", width: LABEL + LANE + VALUE, height, viewBox: `0 0 ${LABEL + LANE + VALUE} ${height}`,
+    "font-family": "system-ui, sans-serif",
+  });
+  const style = shape("style", {});
+  style.textContent = await laneStyle();
+  svg.append(style, document.querySelector("#hatch").closest("defs").cloneNode(true));
+  svg.append(shape("rect", { width: "100%", height: "100%", class: "ground" }));
+  const add = (draw, i) => {
+    const lane = shape("g", { class: "lane", transform: `translate(${LABEL} ${i * ROW})` });
+    draw(lane);
+    svg.append(lane);
+  };
+  add((lane) => drawHead(lane, model, { axis, start: run.from, width: LANE }), 0);
+  calls.forEach((call, i) => {
+    add((lane) => drawLane(lane, call, model, axis, LANE), i + 1);
+    svg.append(text(12, (i + 1) * ROW + 18, shortId(call.id, call.root.id), "label"));
+    svg.append(text(LABEL + LANE + 12, (i + 1) * ROW + 18, shortValue(call), "label"));
+  });
+  save(`${run.roots[0].id}.svg`, "image/svg+xml", new XMLSerializer().serializeToString(svg));
+}
+
+// The part of the style sheet that concerns lanes, with this page's colours.
+async function laneStyle() {
+  const sheet = [...document.styleSheets].flatMap((it) => [...it.cssRules]);
+  const rules = sheet.filter(({ selectorText }) => selectorText && /^(\.lane|\.hatch)/.test(selectorText));
+  const computed = getComputedStyle(document.documentElement);
+  const colours = COLOURS.map((name) => `${name}: ${computed.getPropertyValue(name)};`).join(" ");
+  const workers = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => {
+    const probe = document.createElement("i");
+    probe.className = `w${i}`;
+    document.body.append(probe);
+    const colour = getComputedStyle(probe).getPropertyValue("--worker");
+    probe.remove();
+    return `.w${i} { --worker: ${colour}; }`;
+  });
+  const own = [".ground { fill: var(--surface); }", ".label { font-size: 12px; fill: var(--text); }"];
+  return [`svg { ${colours} }`, ...workers, ...rules.map(({ cssText }) => cssText), ...own].join("\n");
+}
+
+// `event` is what `GET /watch` would send first. The file's page shows that instead of a server.
+export async function saveHtml(event, name) {
+  const read = async (path) => (await fetch(path)).text();
+  const page = new DOMParser().parseFromString(await read("/"), "text/html");
+  const style = page.createElement("style");
+  style.textContent = await read("/page.css");
+  page.querySelector("link[rel=stylesheet]").replaceWith(style);
+  page.querySelector("link[rel=icon]").href = `data:image/svg+xml,${encodeURIComponent(await read("/icon.svg"))}`;
+  const recorded = page.createElement("script");
+  recorded.type = "application/json";
+  recorded.id = "recorded";
+  recorded.textContent = JSON.stringify(event).replaceAll("<", "\\u003c");
+  page.head.append(recorded);
+  const start = page.querySelector("script[src]");
+  const modules = await modulesFrom("/page.js", read);
+  const map = page.createElement("script");
+  map.type = "importmap";
+  map.textContent = JSON.stringify({ imports: modules });
+  start.before(map);
+  start.removeAttribute("src");
+  start.textContent = 'import "page/page.js";';
+  save(`${name}.html`, "text/html", `<!doctype html>\n${page.documentElement.outerHTML}`);
+}
+
+// A module and all that it imports, as data URLs under the names that an import map gives them.
+async function modulesFrom(path, read) {
+  const modules = {};
+  const todo = [path];
+  while (todo.length) {
+    const next = todo.pop();
+    if (modules[`page${next}`]) continue;
+    const code = (await read(next)).replace(/from "(\/[\w-]+\.js)"/g, (_, imported) => {
+      todo.push(imported);
+      return `from "page${imported}"`;
+    });
+    modules[`page${next}`] = `data:text/javascript,${encodeURIComponent(code)}`;
+  }
+  return modules;
+}
+
+function save(name, type, content) {
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([content], { type }));
+  link.download = name;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
+}
