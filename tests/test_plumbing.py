@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import re
 import socket
@@ -34,6 +35,13 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.filterwarnings(
     "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
 )
+
+
+@pytest.fixture(autouse=True, scope="module")
+def collect_connections() -> Iterator[None]:
+    """Collect the open connections where their warnings are ignored."""
+    yield
+    gc.collect()
 
 
 def store_at(url: str) -> Store:

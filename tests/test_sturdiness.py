@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import math
 import sys
@@ -266,6 +267,8 @@ class TestLostNotifications:
         message: Any = messages.next()
         assert (message["type"], message["promise"]["id"]) == ("notify", "quiet")
         messages.stop()
+        del messages, store
+        gc.collect()
 
 
 class TestDeletedData:
