@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from demo.crash_points import Point, Recursion
 
 WORKERS = 3
+# How long after a restart of the server a client may still not reach it (seconds). A client gives
+# up soon if it has never reached a server, and tells the user to start it again.
+SETTLE = 5.0
 # The line that a worker of the tutorial prints when it starts to run a call.
 CALL = re.compile(r"\w+\(\d+\)")
 # The two ports in the first line that devserver prints.
@@ -242,14 +245,14 @@ class CrashCluster(Cluster):
         return dead
 
     def _has_given_up(self) -> bool:
-        """Tell whether the client has ended because it started while the server was down."""
+        """Tell whether the client has ended because no server answered when it started."""
         client = self._named["client"]
         return (
             not client.alive
             and not self.outcome.answered
             and client.printed("Resonate server at")
             and bool(self.outcome.crashes)
-            and self._client_started < self._server_started
+            and self._client_started < self._server_started + SETTLE
         )
 
     def _restart(self) -> None:
