@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 
     from cluster import Cluster
 
-# Connections stay open until the process ends.
-pytestmark = pytest.mark.filterwarnings(
-    "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
-)
+pytestmark = pytest.mark.usefixtures("closed_connections")
 
 
 @pytest.fixture(autouse=True, scope="module")

@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cluster import Process
     from cluster.proxy import Passage
 
+pytestmark = pytest.mark.usefixtures("closed_connections")
+
 FAR = 4_000_000_000_000
 
 WORKER = """
