@@ -203,7 +203,7 @@ class Server:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._answered = False
-        self._kept = local()  # each thread keeps a connection of its own
+        self._kept = local()  # a connection for each thread
 
     def check(self) -> None:
         """Make sure that a Resonate server is there.

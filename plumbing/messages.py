@@ -1,4 +1,4 @@
-"""The SDK's message source: what the server sends to this process."""
+"""The SDK's message source: the messages of the server to this process."""
 
 from __future__ import annotations
 

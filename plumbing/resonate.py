@@ -48,7 +48,7 @@ class Resonate(resonate.Resonate):
         Args:
             auth: the user name and the password (default: RESONATE_USERNAME and
                 RESONATE_PASSWORD).
-            dependencies: what the functions get from `ctx.get_dependency`.
+            dependencies: the values that `ctx.get_dependency` returns.
             group: the poll group that this process joins.
             host: the server, like `http://localhost` (default: RESONATE_HOST).
             log_level: how much the functions' own logger prints.
@@ -76,7 +76,8 @@ class Resonate(resonate.Resonate):
             ttl=ttl,
             workers=workers,
         )
-        # The SDK has no public way to remove a computation; `SturdyTasks` says why it has to be.
+        # The SDK does not offer a public way to remove a computation. `SturdyTasks` explains why it
+        # has to be removed.
         store.tasks.computations = self._bridge._scheduler.computations  # noqa: SLF001
         return self
 

@@ -58,12 +58,12 @@ class Store:
     @property
     def has_functions(self) -> bool:
         """Whether a function is registered."""
-        # The registry has no public way to tell.
+        # The registry does not offer a public way to find out.
         return bool(self.registry._forward_registry)  # noqa: SLF001
 
     @property
     def schedules(self) -> ScheduleStore:
-        """The SDK's own schedules: none of its threads uses them."""
+        """The SDK's own schedules. The SDK's threads do not use them."""
         host, _, port = self.server.address.url.rpartition(":")
         return RemoteStore(host=host, port=port, auth=self.server.address.auth).schedules
 
@@ -203,7 +203,7 @@ class SturdyTasks(Tasks):
         try:
             root, call = read_call(root)
             _check_call(self._store.registry, call)
-        except Exception as e:  # noqa: BLE001 - whoever creates a promise chooses what is in it
+        except Exception as e:  # noqa: BLE001 - a promise can contain anything
             logger.warning("Rejected %s: %s", root.id, e)
             self._store.promises.reject(root.id, ikey=root.id, data=error(str(e)))
             return False

@@ -45,7 +45,7 @@ def run(main: Callable[[], None], farewell: str, code: int) -> None:
         print(farewell, file=sys.stderr if code else sys.stdout)
         for output in outputs:
             output.drain(1)
-        os._exit(code)  # without waiting for the SDK's threads: other workers take over its calls
+        os._exit(code)  # does not wait for the SDK's threads; other workers take over the calls
 
     _on_signal(stop)
     for output in outputs:
@@ -58,7 +58,7 @@ def waiting(what: str) -> Iterator[None]:
     """Show on a terminal for how long the program has been waiting.
 
     Args:
-        what: what it waits for.
+        what: the name of the result that it waits for.
     """
     ended = Event()
     began = time.monotonic()
@@ -96,7 +96,7 @@ def shortened(value: int) -> str:
 
 
 def _on_signal(stop: Callable[[], None]) -> None:
-    """Call a function in a thread of its own after SIGINT or SIGTERM.
+    """Call a function in a new thread after SIGINT or SIGTERM.
 
     Python runs its own signal handlers in the main thread, which may be blocked. Blocking the
     signals instead would block them in child processes too.
@@ -187,7 +187,7 @@ class _Output(io.RawIOBase):
 
     def _failed(self, problem: OSError) -> None:
         if self._fd == 1:
-            # An error in a call would reject its promise, and nobody would see what it prints.
+            # An exception in a call would reject its promise, so the program ends instead.
             if not isinstance(problem, BrokenPipeError):  # as with `| head -1`
                 os.write(2, f"Cannot write to stdout: {problem.strerror}. Stopped.\n".encode())
             os._exit(1)

@@ -1,4 +1,4 @@
-"""Values that arrive are read as data; none of them can run code.
+"""Reads the values of promises as data, so that none of them can run code.
 
 The SDK writes each value twice: as JSON, and with jsonpickle in a header. It prefers the header.
 Reading jsonpickle calls any function that the text names, so a program that can create a promise
@@ -70,7 +70,7 @@ def read_call(promise: DurablePromise) -> tuple[DurablePromise, Any]:
     """Read the call that a promise stands for.
 
     Returns:
-        The promise without its jsonpickle header, and the call: what the JSON says.
+        The promise without its jsonpickle header, and the call as its JSON describes it.
 
     Raises:
         ValueError: this cannot be read.

@@ -1,4 +1,4 @@
-"""The function by itself: its generator, taken step by step, and the SDK's own context."""
+"""The function alone: its generator, step by step, with the SDK's context."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 def begin(n: int, pace: float = 0) -> Generator[Any, Any, int]:
-    """Call the function as a worker does, which runs it up to its first `yield`."""
+    """Call the function as a worker does."""
     dependencies = Dependencies()
     dependencies.add("pace", pace)
     name = f"factorial-{n}"
@@ -32,7 +32,7 @@ def begin(n: int, pace: float = 0) -> Generator[Any, Any, int]:
 
 
 def value_of(call: Generator[Any, Any, int], value: int | None) -> int:
-    """Give a call the value that it waits for, after which it has its own."""
+    """Send a call the value that it waits for, and return its result."""
     with pytest.raises(StopIteration) as end:
         call.send(value)
     result: int = end.value.value
@@ -40,7 +40,7 @@ def value_of(call: Generator[Any, Any, int], value: int | None) -> int:
 
 
 def run(n: int) -> int:
-    """Do what all workers do together."""
+    """Run all calls, as the workers do together."""
     call = begin(n)
     try:
         request = next(call)
@@ -60,7 +60,7 @@ def test_ends_at_one(n: int) -> None:
     assert value_of(begin(n), None) == 1
 
 
-def test_leaves_the_smaller_one_to_the_group() -> None:
+def test_calls_the_group_for_the_smaller_number() -> None:
     call = begin(5)
     request = next(call)
     assert isinstance(request, RFC)
@@ -80,7 +80,7 @@ def test_waits_on_a_durable_timer_before_it_recurses() -> None:
     assert value_of(begin(1, pace=0.5), None) == 1, "there is nothing to wait for"
 
 
-def test_prints_when_it_begins_and_what_it_has(capsys: pytest.CaptureFixture[str]) -> None:
+def test_prints_its_start_and_its_result(capsys: pytest.CaptureFixture[str]) -> None:
     run(3)
     assert capsys.readouterr().out.splitlines() == [
         "factorial(3)",
@@ -93,11 +93,11 @@ def test_prints_when_it_begins_and_what_it_has(capsys: pytest.CaptureFixture[str
 
 
 @pytest.mark.parametrize("n", [-1, "5", 5.0, True, None, [5]])
-def test_refuses_what_is_no_whole_number(n: Any) -> None:
+def test_rejects_everything_but_whole_numbers(n: Any) -> None:
     with pytest.raises(ValueError, match="n must be a whole number from 0 up, not "):
         next(begin(n))
 
 
-def test_a_long_value_is_shown_by_its_ends() -> None:
+def test_shortens_a_long_value() -> None:
     assert shortened(math.factorial(100)) == "9332621544...0000000000 (158 digits)"
     assert shortened(math.factorial(30)) == str(math.factorial(30))

@@ -1,4 +1,4 @@
-"""The connection: what it does with a server that goes away, odd answers and refusals."""
+"""The connection: servers that restart, odd answers, refusals, addresses and values."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ def test_finds_a_restarted_server(cluster: Cluster, store: Store) -> None:
 
 def test_reopens_an_idle_connection_that_the_server_closed(store: Store) -> None:
     store.promises.create("idle", FAR, ikey="idle")
-    time.sleep(6)  # devserver closes an idle connection after 5 s; there is no event to wait for
+    time.sleep(6)  # devserver closes an idle connection after 5 s, and nothing announces that
     assert store.promises.get("idle").pending
 
 

@@ -58,7 +58,7 @@ def start_server(port: int, poll_port: int, env: dict[str, str] | None = None) -
 
 @contextmanager
 def web_server(status: int, body: bytes) -> Iterator[int]:
-    """Answer every request alike, on a port of our own."""
+    """Answer each request in the same way."""
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -116,7 +116,7 @@ class TestClientAndServer:
             f"{failed}The program at http://localhost:{port} is {found}. {LEGACY}"
         ]
 
-    def test_something_that_speaks_no_http(self) -> None:
+    def test_a_program_that_does_not_speak_http(self) -> None:
         with socket.create_server(("127.0.0.1", 0)) as listener:
             threading.Thread(target=greet_all, args=(listener,), daemon=True).start()
             port = listener.getsockname()[1]
@@ -166,7 +166,7 @@ class TestClientAndServer:
 
 
 def greet_all(listener: socket.socket) -> None:
-    """Say what an SSH server says."""
+    """Greet each client as an SSH server does."""
     while True:
         try:
             connection, _ = listener.accept()
@@ -194,7 +194,7 @@ class TestWaiting:
         with Terminal(["/bin/sh", "-c", script], cluster.env) as terminal:
             terminal.wait_for_text("Waiting for factorial-12: 1 s")
             terminal.wait_for(lambda _: terminal.process.poll() is not None)
-            assert [line for line in terminal.lines if line] == [], "the line is gone"
+            assert [line for line in terminal.lines if line] == [], "the client erases the line"
         assert (tmp_path / "result").read_text() == f"Result: {math.factorial(12)}\n"
 
     def test_ctrl_c(self, cluster: Cluster) -> None:
@@ -237,7 +237,7 @@ class TestAnswers:
         assert client.output == []
         assert client.errors == ["factorial(7) failed: no luck today"]
 
-    def test_cancelled_while_it_waits(self, cluster: Cluster, http: httpx.Client) -> None:
+    def test_canceled_while_the_client_waits(self, cluster: Cluster, http: httpx.Client) -> None:
         (worker,) = cluster.start_workers(1, pace=0.2)
         client = cluster.start_client(9)
         worker.wait_for("factorial(5)")
@@ -246,10 +246,10 @@ class TestAnswers:
         canceled = "[200.00000] Promise factorial-9 canceled"
         assert client.errors == [f"factorial(9) failed: {canceled}"]
         later = cluster.start_client(10)
-        assert later.wait() == 1, "it needs what was cancelled"
+        assert later.wait() == 1, "it needs the canceled promise"
         assert later.errors == [f"factorial(10) failed: ResonateCanceledError: {canceled}"]
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait() == 0, "it has lived through it"
+        assert worker.wait() == 0, "the worker has survived"
 
     def test_timed_out(self, cluster: Cluster, http: httpx.Client) -> None:
         create(http, "factorial-7", timeout=1000)
@@ -276,7 +276,7 @@ class TestWorkerAndServer:
         assert client.wait() == 0
         assert client.output == ["Result: 120"]
 
-    def test_a_worker_comes_back_by_itself(self, cluster: Cluster) -> None:
+    def test_a_worker_reconnects(self, cluster: Cluster) -> None:
         (worker,) = cluster.start_workers(1)
         cluster.server.kill()
         worker.wait_for("Lost")
@@ -430,7 +430,7 @@ class TestEnvironment:
         assert client.output == [f"Result: {math.factorial(50)}"]
         assert client.errors == worker.errors == []
 
-    def test_output_that_nobody_reads_any_more(self, cluster: Cluster) -> None:
+    def test_a_closed_pipe(self, cluster: Cluster) -> None:
         """`python factorial_worker.py | head -1`: it ends, and its calls are not lost."""
         worker = f"'{sys.executable}' '{ROOT}/factorial_worker.py'"
         reader = cluster.launch("pipe", ["sh", "-c", f"{{ {worker}; echo $? >&2; }} | head -n 1"])
