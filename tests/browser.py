@@ -24,7 +24,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 # How long an expected change may take on a busy machine (ms).
-PATIENCE = 30_000
+PATIENCE = 240_000
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""`python -m tests.chaos`: kills and hangs at random moments, and every run held to account.
+"""`python -m tests.chaos`: kills and stops processes at random moments, and checks every answer.
 
 Each trial runs the recursion twice on fresh data, once in peace and once with a disturbance. The
 difference between their times is what the disturbance cost.
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 WORKERS = 3
 PACES = (0.0, 0.0, 0.005, 0.02)
-# A real server may lose who waits for a timer of some milliseconds, also of the plain SDK.
+# A real server may lose a callback on a timer of a few milliseconds, also with the plain SDK.
 PACES_OF_RESONATE = (0.0, 0.0, 0.0, 0.2)
 # A lease (seconds): no kill of a worker may cost more, where the server sees that it is gone.
 LEASE = 10.0
@@ -37,7 +37,7 @@ PATIENCE = 400.0
 
 @dataclass(frozen=True)
 class Trial:
-    """What is done to a run.
+    """A run and its disturbance.
 
     Args:
         kind: a key of DISTURBANCES.
@@ -57,7 +57,7 @@ class Scene:
 
     Args:
         cluster: where it runs.
-        trial: what is done to it.
+        trial: the run and its disturbance.
         rng: chooses the victims.
         is_real: whether the server is a real one, and not the devserver.
     """
@@ -138,12 +138,12 @@ def hang_worker(scene: Scene) -> None:
     victim = scene.any_worker()
     scene.hanging.append(victim)
     victim.send_signal(signal.SIGSTOP)
-    if scene.is_real:  # it sends the calls of a hanging worker back to that one, for ever
+    if scene.is_real:  # it sends a hanging worker's calls back to it, again and again
         time.sleep(2 * LEASE)
         victim.send_signal(signal.SIGCONT)
 
 
-# What is done, and how often in a run.
+# Each kind of disturbance, and how often it happens in a run.
 DISTURBANCES: dict[str, tuple[Callable[[Scene], None], int]] = {
     "worker killed": (kill_worker, 1),
     "3 workers killed": (kill_worker, 3),
