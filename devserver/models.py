@@ -34,7 +34,7 @@ class TaskState(StrEnum):
     """
 
     INIT = "INIT"  # ready to be sent, or waiting for another task of its root or for a delay
-    PARKED = "PARKED"  # no connection listens at its address
+    PARKED = "PARKED"  # no connection takes it, or another task of its root is out
     ENQUEUED = "ENQUEUED"  # sent and not yet claimed
     CLAIMED = "CLAIMED"  # a process has claimed it and has a lease
     COMPLETED = "COMPLETED"

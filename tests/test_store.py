@@ -281,6 +281,24 @@ def test_one_task_of_a_root_is_out_at_a_time(db: sqlite3.Connection) -> None:
     assert send(db) == [("__resume:root:a", 1)]
 
 
+def test_tasks_that_wait_for_their_turn_cost_nothing(db: sqlite3.Connection) -> None:
+    create(db, "root", tags=INVOKE)
+    send(db)
+    claim(db, "__invoke:root")
+    for i in range(50):
+        create(db, f"leaf{i}")
+        wait_for(db, "root", f"leaf{i}")
+        resolve(db, f"leaf{i}")
+    assert send(db) == []
+    ready = db.execute("SELECT * FROM tasks WHERE state = 'INIT'").fetchall()
+    assert ready == []
+    tasks.complete(db, TaskRef("__invoke:root", 1), NOW)
+    for i in range(50):
+        assert send(db) == [(f"__resume:root:leaf{i}", 1)]
+        claim(db, f"__resume:root:leaf{i}")
+        tasks.complete(db, TaskRef(f"__resume:root:leaf{i}", 1), NOW)
+
+
 def test_a_completed_promise_needs_no_work(db: sqlite3.Connection) -> None:
     create(db, "root", tags=INVOKE)
     create(db, "leaf")

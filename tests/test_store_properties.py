@@ -386,7 +386,8 @@ class Store(RuleBasedStateMachine):
     def wake_parked(self) -> None:
         for target in (Address("any", "workers"), Address("uni", "clients", "two")):
             self.run(partial(_wake, target))
-        assert all("http" in task["recv"] for task in self.tasks_in("PARKED"))
+        for task in self.tasks_in("PARKED"):
+            assert task["waits_for"] is None or task["waits_for"].startswith("turn@")
 
     @precondition(lambda self: self.tasks_in(*OUT))
     @rule(process=processes, also_claimed=st.booleans())
@@ -447,6 +448,13 @@ class Store(RuleBasedStateMachine):
             if t["state"] in OUT and t["type"] != "notify"
         ]
         assert max(Counter(out).values(), default=0) <= 1
+
+    @invariant()
+    def a_task_waits_for_its_turn_only_while_another_one_may_have_it(self) -> None:
+        active = {t["root_promise_id"] for t in self.tasks_in("INIT", *OUT)}
+        for task in self.tasks_in("PARKED"):
+            if task["waits_for"] == f"turn@{task['root_promise_id']}":
+                assert task["root_promise_id"] in active
 
     @invariant()
     def nobody_works_for_a_completed_promise(self) -> None:

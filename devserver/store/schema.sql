@@ -42,7 +42,9 @@ CREATE TABLE IF NOT EXISTS tasks (
     head            TEXT NOT NULL,         -- JSON: the tracing headers of the request
     recv            TEXT NOT NULL,         -- JSON
     process_id      TEXT,                  -- the process that has it: enqueued or claimed
-    waits_for       TEXT,                  -- PARKED: the address, as any@group or uni@group/id
+    -- PARKED: any@group or uni@group/id, the connections that can take it; or turn@root, until no
+    -- other task of that root is out.
+    waits_for       TEXT,
     counter         INTEGER NOT NULL DEFAULT 1,
     ttl             INTEGER NOT NULL DEFAULT 0,
     -- INIT: when to send it. PARKED: when it times out. ENQUEUED: when it is sent again.

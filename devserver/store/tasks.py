@@ -269,7 +269,7 @@ def send_ready(
     """Choose a connection for each task that is ready to be sent.
 
     One task of a root is out at a time, apart from notifications, which no process claims. A task
-    is parked if no connection takes it.
+    is parked while another task of its root is out, or if no connection takes it.
 
     Args:
         db: the database.
@@ -279,53 +279,56 @@ def send_ready(
     Returns:
         What to send after the commit.
     """
-    ready = db.execute(
+    deliveries: list[Delivery] = []
+    roots: set[str] = set()
+    # Parking a task can make another task of its root ready.
+    while rows := _ready(db, now):
+        for row in rows:
+            task, is_notification = to_task(row), row["type"] == "notify"
+            root_id = task.root_promise_id
+            size = MESSAGE_SIZE + ((row["root_size"] or 0) if is_notification else 0)
+            if now >= task.timeout:
+                _finish(db, task.id, TaskState.TIMEDOUT, task.timeout)
+            elif not is_notification and row["root_state"] not in (None, PromiseState.PENDING):
+                _finish(db, task.id, TaskState.COMPLETED, now)
+            elif not is_notification and (row["is_blocked"] or root_id in roots):
+                _park(db, task.id, _turn(root_id))
+            elif (connection := _choose(choose, row["recv"], size)) is None:
+                _park(db, task.id, _place(address.parse(row["recv"])))
+                _wake(db, _turn(root_id), 1)
+            else:
+                head = decode_strings(row["head"])
+                if is_notification:
+                    message = Message("notify", promise=find_promise(db, root_id), head=head)
+                    expires_at = task.timeout  # no process claims it
+                else:
+                    roots.add(root_id)
+                    message = Message(row["type"], task=task, head=head)
+                    expires_at = min(now + TIME_TO_CLAIM_MS, task.timeout)
+                db.execute(
+                    """UPDATE tasks
+                       SET state = 'ENQUEUED', process_id = ?, expires_at = ?, sent_on = ?
+                       WHERE id = ?""",
+                    (connection.id, expires_at, now, task.id),
+                )
+                deliveries.append(Delivery(connection, message, task.id, size))
+    return deliveries
+
+
+def _ready(db: sqlite3.Connection, now: int) -> list[sqlite3.Row]:
+    return db.execute(
         f"""SELECT *, (SELECT state FROM promises WHERE id = root_promise_id) AS root_state,
                    (SELECT length(param_data) + length(value_data) FROM promises
-                    WHERE id = root_promise_id) AS root_size
+                    WHERE id = root_promise_id) AS root_size,
+                   EXISTS (SELECT 1 FROM tasks WHERE root_promise_id = task.root_promise_id
+                           AND type <> 'notify' AND {OUT}) AS is_blocked
             FROM tasks AS task
-            WHERE {OPEN} AND state = 'INIT' AND expires_at <= ? AND (
-                type = 'notify' OR NOT EXISTS (
-                    SELECT 1 FROM tasks WHERE root_promise_id = task.root_promise_id
-                        AND type <> 'notify' AND {OUT}))
+            WHERE {OPEN} AND state = 'INIT' AND expires_at <= ?
             -- "+" hides the column from the planner, which would ignore the partial index
             -- in order to read the tasks in the order of sort_id.
             ORDER BY +sort_id""",
         (now,),
     ).fetchall()
-    deliveries: list[Delivery] = []
-    roots: set[str] = set()
-    for row in ready:
-        task, message_type, head = to_task(row), row["type"], decode_strings(row["head"])
-        if task.root_promise_id in roots and message_type != "notify":
-            continue
-        size = MESSAGE_SIZE + ((row["root_size"] or 0) if message_type == "notify" else 0)
-        if now >= task.timeout:
-            _finish(db, task.id, TaskState.TIMEDOUT, task.timeout)
-        elif message_type != "notify" and row["root_state"] not in (None, PromiseState.PENDING):
-            _finish(db, task.id, TaskState.COMPLETED, now)
-        elif (connection := _choose(choose, row["recv"], size)) is None:
-            db.execute(
-                """UPDATE tasks SET state = 'PARKED', expires_at = timeout, waits_for = ?
-                   WHERE id = ?""",
-                (_place(address.parse(row["recv"])), task.id),
-            )
-        else:
-            if message_type == "notify":
-                root = find_promise(db, task.root_promise_id)
-                message = Message("notify", promise=root, head=head)
-                expires_at = task.timeout  # no process claims it
-            else:
-                roots.add(task.root_promise_id)
-                message = Message(message_type, task=task, head=head)
-                expires_at = min(now + TIME_TO_CLAIM_MS, task.timeout)
-            db.execute(
-                """UPDATE tasks SET state = 'ENQUEUED', process_id = ?, expires_at = ?, sent_on = ?
-                   WHERE id = ?""",
-                (connection.id, expires_at, now, task.id),
-            )
-            deliveries.append(Delivery(connection, message, task.id, size))
-    return deliveries
 
 
 def complete_notified(db: sqlite3.Connection, task_ids: list[str], now: int) -> None:
@@ -343,13 +346,7 @@ def wake_parked(db: sqlite3.Connection, target: Address) -> bool:
     Returns:
         Whether more tasks are parked than one transaction wakes.
     """
-    woken = db.execute(
-        """UPDATE tasks SET state = 'INIT', expires_at = 0, waits_for = NULL
-           WHERE sort_id IN (SELECT sort_id FROM tasks
-                             WHERE state = 'PARKED' AND waits_for = ? ORDER BY sort_id LIMIT ?)""",
-        (_place(target), MAX_WOKEN),
-    ).rowcount
-    return woken == MAX_WOKEN
+    return _wake(db, _place(target), MAX_WOKEN) == MAX_WOKEN
 
 
 def time_out_parked(db: sqlite3.Connection, now: int) -> None:
@@ -439,10 +436,34 @@ def _take_back(
 
 
 def _finish(db: sqlite3.Connection, task_id: str, state: TaskState, completed_on: int) -> None:
-    db.execute(
-        "UPDATE tasks SET state = ?, process_id = NULL, completed_on = ? WHERE id = ?",
+    (root_id,) = db.execute(
+        """UPDATE tasks SET state = ?, process_id = NULL, completed_on = ? WHERE id = ?
+           RETURNING root_promise_id""",
         (state, completed_on, task_id),
+    ).fetchone()
+    _wake(db, _turn(root_id), 1)
+
+
+def _park(db: sqlite3.Connection, task_id: str, waits_for: str | None) -> None:
+    db.execute(
+        "UPDATE tasks SET state = 'PARKED', expires_at = timeout, waits_for = ? WHERE id = ?",
+        (waits_for, task_id),
     )
+
+
+def _wake(db: sqlite3.Connection, waits_for: str | None, limit: int) -> int:
+    """Make parked tasks ready again, oldest first. Returns how many."""
+    return db.execute(
+        """UPDATE tasks SET state = 'INIT', expires_at = 0, waits_for = NULL
+           WHERE sort_id IN (SELECT sort_id FROM tasks
+                             WHERE state = 'PARKED' AND waits_for = ? ORDER BY sort_id LIMIT ?)""",
+        (waits_for, limit),
+    ).rowcount
+
+
+def _turn(root_id: str) -> str:
+    """Name what a task waits for while another task of its root is out."""
+    return f"turn@{root_id}"
 
 
 def _clamp(ttl: int) -> int:
