@@ -1,5 +1,6 @@
 """A worker: it computes factorials, together with the other workers of its group."""
 
+import os
 import sys
 from argparse import ArgumentParser
 from collections.abc import Generator
@@ -51,7 +52,7 @@ def main() -> None:
         resonate.start()
     except ConnectionError as e:
         sys.exit(str(e))
-    print("Factorial worker is running...")
+    print(f"Factorial worker is running (pid {os.getpid()})...")
     Event().wait()
 
 

@@ -93,7 +93,7 @@ def _parse_arguments() -> argparse.Namespace:
         const="worker",
         type=_victim,
         metavar="server",
-        help="in the middle of the descent, `kill -9` the worker that holds the most calls; "
+        help="in the middle of the descent, `kill -9` the worker with the most unfinished calls; "
         "or the server, which is started again on the same data",
     )
     parser.add_argument(

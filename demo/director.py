@@ -1,4 +1,4 @@
-"""Follows a run: hears what the processes print and which keys are pressed, and kills."""
+"""Directs a run: reads the output of the processes and the keys, updates the model, and kills."""
 
 from __future__ import annotations
 
@@ -19,20 +19,20 @@ REFRESH = 0.1
 
 
 class View(Protocol):
-    """What shows a run to a person."""
+    """Shows a run to a person."""
 
     def update(self) -> None:
-        """Show what is so now."""
+        """Show the current state."""
 
 
 class Director:
-    """The ears and hands of the demo. Everything that it hears comes through one queue.
+    """Reads everything that happens from one queue, and acts on it.
 
     Args:
-        run: what it writes down all that it hears in.
+        run: the model that it updates.
         pace: how long each call waits before it recurses, in seconds.
-        kill: what to kill in the middle of the descent.
-        restart: whether a killed worker is replaced.
+        kill: which process to kill in the middle of the descent, if any.
+        restart: whether to replace a killed worker.
     """
 
     def __init__(self, run: Run, pace: float, kill: Victim | None, *, restart: bool) -> None:
@@ -40,7 +40,7 @@ class Director:
         self._pace = pace
         self._kill = kill
         self._restart = restart
-        self._heard = queue.SimpleQueue[tuple[float, Process, str | None] | str]()
+        self._queue = queue.SimpleQueue[tuple[float, Process, str | None] | str]()
         self._begin = time.monotonic()
         self._restarted: Process | None = None
 
@@ -50,12 +50,12 @@ class Director:
         return time.monotonic() - self._begin
 
     def line(self, process: Process, text: str | None) -> None:
-        """Hear a line that a process printed, or None after its last one; from any thread."""
-        self._heard.put((time.monotonic(), process, text))
+        """Queue a line that a process printed, or None after its last one; from any thread."""
+        self._queue.put((time.monotonic(), process, text))
 
     def key(self, key: str) -> None:
-        """Hear a key; from any thread."""
-        self._heard.put(key)
+        """Queue a key; from any thread."""
+        self._queue.put(key)
 
     def start(self, cluster: Cluster, workers: int, n: int) -> Process:
         """Start the workers, and then the client.
@@ -75,11 +75,11 @@ class Director:
         """Keep the run and its view up to date until the client has ended.
 
         Raises:
-            ProcessError: no worker is left, or the server has ended by itself.
-            KeyboardInterrupt: somebody pressed `q`.
+            ProcessError: all workers have ended, or the server has ended without a kill.
+            KeyboardInterrupt: `q` was pressed.
         """
         shown = 0.0
-        while not self._hear(cluster, client):
+        while not self._next(cluster, client):
             if self._kill and self._run.lowest <= (self._run.n + 1) // 2:
                 self._kill_in_the_middle(cluster, self._kill)
             if self.clock - shown > REFRESH:
@@ -87,17 +87,17 @@ class Director:
                 shown = self.clock
         view.update()
 
-    def _hear(self, cluster: Cluster, client: Process) -> bool:
-        """Wait for what there is to hear, for a short while, and act on it.
+    def _next(self, cluster: Cluster, client: Process) -> bool:
+        """Wait a moment for the next line or key, and act on it.
 
         Returns:
             Whether the client has ended.
         """
         try:
-            heard = self._heard.get(timeout=REFRESH)
+            event = self._queue.get(timeout=REFRESH)
         except queue.Empty:
             return False
-        match heard:
+        match event:
             case "k":
                 self._kill_worker(cluster)
             case "s":
@@ -123,19 +123,19 @@ class Director:
             self._kill_worker(cluster)
 
     def _kill_worker(self, cluster: Cluster) -> None:
-        """Kill the worker that holds the most; of several, the one that was busy last."""
+        """Kill the worker with the most unfinished calls; if tied, the most recently active one."""
         alive = [worker for worker in self._run.workers if worker.died is None]
         if len(alive) == 1 and not self._restart:
-            self._run.notice(self.clock, f"{alive[0]} is the last one, and is left alone")
+            self._run.notice(self.clock, f"{alive[0]} is the last worker, so it is not killed")
             return
         victim = max(alive, key=lambda w: (len(w.holds), w.attempts[-1].begun if w.attempts else 0))
         cluster.workers[victim.index].kill()
 
     def _ended(self, cluster: Cluster, process: Process, when: float) -> None:
-        """Deal with a process that has ended, by our kill, by somebody else's, or by itself."""
+        """Record that a process has ended, and start another one if the run needs it."""
         if process is cluster.server:
             if process.wait() != -signal.SIGKILL:
-                raise ProcessError(f"the server has ended: {' '.join(process.errors)}")
+                raise ProcessError(f"the server has ended. It printed: {' '.join(process.errors)}")
             self._run.server_died(when, process.pid)
             cluster.launch_server()
             self._restarted = cluster.server
@@ -144,6 +144,8 @@ class Director:
             if self._restart:
                 worker = cluster.launch_worker(self._pace)
                 self._run.joined(worker.name, worker.pid)
-                self._run.notice(self.clock, f"{worker.name} (pid {worker.pid}) takes its place")
+                self._run.notice(self.clock, f"{worker.name} (pid {worker.pid}) replaces it")
             elif all(worker.died is not None for worker in self._run.workers):
-                raise ProcessError(f"no worker is left: {' '.join(process.errors)}")
+                raise ProcessError(
+                    f"all workers have ended. The last one printed: {' '.join(process.errors)}"
+                )

@@ -1,4 +1,4 @@
-"""The keys of the terminal, as they are pressed."""
+"""Reads single keys from the terminal."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ if TYPE_CHECKING:
 
 
 def has_keys() -> bool:
-    """Tell whether this program is the one that the keys of its terminal are for."""
+    """Tell whether this program is in the foreground of a terminal."""
     try:
         return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except OSError:  # stdin is no terminal, or that of another session
+    except OSError:  # stdin is not a terminal, or is the terminal of another session
         return False
 
 
 @contextmanager
 def pressed_keys(listener: Callable[[str], None]) -> Iterator[None]:
-    """Hear of each key at once, without Enter and without an echo, while inside.
+    """Inside, read each key at once, without Enter and without an echo.
 
     Args:
         listener: called with each character, from a thread.
@@ -41,5 +41,7 @@ def pressed_keys(listener: Callable[[str], None]) -> Iterator[None]:
         threading.Thread(target=listen, daemon=True).start()
         yield
     finally:
-        termios.tcflush(terminal, termios.TCIFLUSH)  # a late key is not for the shell
+        termios.tcflush(
+            terminal, termios.TCIFLUSH
+        )  # otherwise the shell would read a key that was pressed late
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)

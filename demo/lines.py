@@ -1,4 +1,4 @@
-"""The run as plain lines, each with the name of the process that printed it."""
+"""Prints a run as plain lines, each with the name of the process that printed it."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class Lines:
     """Prints the log of a run as it grows.
 
     Args:
-        run: what to show.
-        console: where.
+        run: the run to show.
+        console: where to print it.
     """
 
     def __init__(self, run: Run, console: Console) -> None:
@@ -28,7 +28,7 @@ class Lines:
         self._printed = 0
 
     def update(self) -> None:
-        """Print what is new."""
+        """Print the new lines."""
         styles = {worker.name: style(worker.index) for worker in self._run.workers}
         for entry in self._run.log[self._printed :]:
             line = Text(f"{entry.source:>8} | {entry.text}", styles.get(entry.source, "bold"))
@@ -37,5 +37,5 @@ class Lines:
 
 
 def style(index: int) -> str:
-    """Give a worker its colour, by its place among the workers."""
+    """Return the colour of a worker, by its place among the workers."""
     return WORKER_STYLES[index % len(WORKER_STYLES)]

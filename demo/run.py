@@ -1,4 +1,4 @@
-"""What has happened in a run so far: who began which call, and what came of it."""
+"""The model of a run: which worker started which call, and when."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ CALL = re.compile(r"factorial\((\d+)\)(?: = (.+))?")
 
 @dataclass(eq=False)
 class Attempt:
-    """One worker's go at one call, from its first line to its last.
+    """One worker running one call, from the first line that it prints to the last.
 
-    A call that is taken over has an attempt for each worker that began it. All times are
-    seconds since the run began.
+    A call that is taken over has an attempt for each worker that started it. All times are
+    in seconds since the run started.
 
     Args:
         n: the call is factorial(n).
-        worker: who made it.
-        begun: when the worker began it.
-        ended: when it had the value, or when it died or somebody else took over.
-        value: what the worker printed as the value; None where it did not come to that.
+        worker: the worker that runs it.
+        begun: when the worker started it.
+        ended: when the worker had the value, or died, or when another worker took over.
+        value: the value that the worker printed; None if it printed none.
     """
 
     n: int
@@ -33,14 +33,14 @@ class Attempt:
 
 @dataclass(eq=False)
 class Worker:
-    """A worker as the run knows it.
+    """A worker process of the run.
 
     Args:
         name: like `worker 1`.
         pid: its process id.
         index: its place among the workers, from 0.
-        died: when it ended, in seconds since the run began; None while it lives.
-        attempts: the calls that it began, in that order.
+        died: when it ended, in seconds since the run started; None while it runs.
+        attempts: the calls that it started, in that order.
     """
 
     name: str
@@ -54,12 +54,12 @@ class Worker:
 
     @property
     def holds(self) -> list[int]:
-        """The calls that it began and that nobody has finished or taken over, highest first."""
+        """The calls that it started and no worker has finished or taken over, highest first."""
         return [attempt.n for attempt in self.attempts if attempt.ended is None]
 
     @property
     def done(self) -> int:
-        """How many calls it finished."""
+        """How many calls it has finished."""
         return sum(attempt.value is not None for attempt in self.attempts)
 
 
@@ -68,8 +68,8 @@ class Entry:
     """A line of the run's log.
 
     Args:
-        time: in seconds since the run began.
-        source: the name of the process that printed it, or `demo` for what the demo noticed.
+        time: in seconds since the run started.
+        source: the name of the process that printed it, or `demo` for an event.
         text: the line.
         is_kill: whether it says that a process was killed.
     """
@@ -81,10 +81,10 @@ class Entry:
 
 
 class Run:
-    """All that is known of one run of factorial(n); it is told what happens as it happens.
+    """The state of one run of factorial(n), which the director updates and the views draw.
 
     Args:
-        n: what the client asks for.
+        n: the number that the client asks for.
     """
 
     def __init__(self, n: int) -> None:
@@ -97,29 +97,29 @@ class Run:
 
     @property
     def calls(self) -> int:
-        """How many calls the whole recursion has."""
+        """How many calls the recursion has."""
         return max(self.n, 1)
 
     @property
     def lowest(self) -> int:
-        """The smallest number that a call was begun for; before the first, n + 1."""
+        """The smallest number whose call has started; n + 1 before the first call."""
         return min(self.attempts, default=self.n + 1)
 
     @property
     def front(self) -> int:
-        """The call at which something happens now: the descent's last, or the next result."""
+        """The call where the run is now: the last one that started, or the next result."""
         if not self.results:
             return self.lowest
         return min(max(self.results) + 1, self.n)
 
     @property
     def news(self) -> list[Entry]:
-        """What the demo noticed: kills, takeovers, replacements."""
+        """The events: kills, takeovers, replacements."""
         return [entry for entry in self.log if entry.source == "demo"]
 
     @property
     def takeovers(self) -> list[Attempt]:
-        """The attempts that went on with what another worker had left behind, first one first."""
+        """The attempts that continued the call of another worker, in the order of their start."""
         found = [
             new
             for attempts in self.attempts.values()
@@ -130,7 +130,7 @@ class Run:
 
     @property
     def computed_again(self) -> list[int]:
-        """The calls whose value more than one attempt computed, highest first."""
+        """The calls whose value was computed by more than one attempt, highest first."""
         return [
             n
             for n, attempts in self.attempts.items()
@@ -138,7 +138,7 @@ class Run:
         ]
 
     def left_behind(self, worker: Worker) -> bool:
-        """Tell whether a dead worker has calls that nobody has taken over yet."""
+        """Tell whether a dead worker has calls that no other worker has taken over yet."""
         return any(self.attempts[a.n][-1] is a and a.value is None for a in worker.attempts)
 
     def joined(self, name: str, pid: int) -> None:
@@ -146,7 +146,7 @@ class Run:
         self.workers.append(Worker(name, pid, len(self.workers)))
 
     def printed(self, time: float, source: str, line: str) -> None:
-        """Take in a line that a process printed."""
+        """Record a line that a process printed."""
         self.log.append(Entry(time, source, line))
         worker = next((worker for worker in self.workers if worker.name == source), None)
         if worker is not None and (call := CALL.fullmatch(line)):
@@ -157,23 +157,23 @@ class Run:
                 self._finished(time, worker, n, call[2])
 
     def notice(self, time: float, text: str, *, is_kill: bool = False) -> None:
-        """Add a line of the demo's own."""
+        """Record an event."""
         self.log.append(Entry(time, "demo", text, is_kill))
 
     def worker_died(self, time: float, name: str) -> None:
-        """Take in that a worker's process has ended."""
+        """Record that a worker's process has ended."""
         worker = next(worker for worker in self.workers if worker.name == name)
         held = _listed(worker.holds)
         worker.died = time
         self.kills.append((time, worker.name))
-        self.notice(time, f"{worker} was killed; it held {held}", is_kill=True)
+        self.notice(time, f"{worker} was killed. It had {held}", is_kill=True)
         for attempt in worker.attempts:
             attempt.ended = attempt.ended or time
 
     def server_died(self, time: float, pid: int) -> None:
-        """Take in that the server's process was killed."""
+        """Record that the server's process was killed."""
         self.kills.append((time, "server"))
-        self.notice(time, f"server (pid {pid}) was killed; it restarts, workers return in 1 or 2 s")
+        self.notice(time, f"server (pid {pid}) was killed. It restarts, and the workers reconnect")
 
     def _begun(self, time: float, worker: Worker, n: int) -> None:
         attempt = Attempt(n, worker, time)
@@ -195,8 +195,8 @@ class Run:
 
 
 def _listed(calls: list[int]) -> str:
-    """Name some calls by their numbers, the first ones of many."""
+    """List calls by their numbers, at most five of them."""
     if not calls:
-        return "no call"
+        return "no unfinished calls"
     shown = ", ".join(map(str, calls[:5])) + (", ..." if len(calls) > 5 else "")
-    return f"{len(calls)} call{'s' if len(calls) > 1 else ''}: {shown}"
+    return f"{len(calls)} unfinished call{'s' if len(calls) > 1 else ''}: {shown}"

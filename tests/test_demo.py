@@ -75,7 +75,9 @@ def test_a_killed_worker_is_accounted_for(tmp_path: Path) -> None:
     ended = demo(tmp_path, "20", "--pace", "0.02", "--kill")
     assert (ended.wait(), ended.errors) == (0, [])
     out = "\n".join(ended.output)
-    killed = re.search(r"demo \| (worker \d) \(pid \d+\) was killed; it held \d+ calls?: ", out)
+    killed = re.search(
+        r"demo \| (worker \d) \(pid \d+\) was killed\. It had \d+ unfinished calls?: ", out
+    )
     assert killed, out
     took_over = re.findall(rf"demo \| worker \d took over factorial\((\d+)\) from {killed[1]}", out)
     held = re.findall(rf"{killed[1]} \| factorial\((\d+)\)$", out, re.MULTILINE)
@@ -84,7 +86,7 @@ def test_a_killed_worker_is_accounted_for(tmp_path: Path) -> None:
     assert sorted(", ".join(in_the_end).split(", ")) == sorted(took_over)
     assert "Of 20 results, 20 were computed once and 0 again." in ended.output
     assert ended.output[-1] == f"Result: {math.factorial(20)}"
-    assert not ended.printed("takes its place")
+    assert not ended.printed("replaces it")
 
 
 def test_a_killed_worker_is_replaced_where_that_is_asked_for(tmp_path: Path) -> None:
@@ -170,7 +172,7 @@ def test_the_keys_kill_and_stop(tmp_path: Path) -> None:
         terminal.press("k")
         terminal.wait_for(lambda lines: lines[3].count("KILLED") == 2)
         terminal.press("k")
-        terminal.wait_for_text("is the last one, and is left alone")
+        terminal.wait_for_text("is the last worker, so it is not killed")
         terminal.press("q")
         terminal.wait_for_text("demo: stopped; no process and no file is left")
         assert terminal.process.wait() == 130

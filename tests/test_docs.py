@@ -35,7 +35,7 @@ QUICK = "tests/test_connections.py"
 # Commands that end by themselves, and what makes them shorter here.
 ONCE = {
     "pip install uv && uv run python -m demo 10": ("pip install uv && ", ""),
-    "uv run --group plot python -m demo 20 --pace 0.02 --kill --plot docs/timeline.svg": None,
+    "uv run --group plot python -m demo 20 --pace 0.02 --kill --plot run.svg": None,
     "uv run python -m devserver --help": None,
     "uv run --all-groups pytest --resonate=BINARY": ("BINARY", f"{sys.executable} {QUICK} -n 0"),
     "uv run --all-groups pytest tests/test_crash.py --crash-rounds=200": (
@@ -65,6 +65,7 @@ CI = [
 # Commands that another test runs, or that runs this one.
 ELSEWHERE = [
     ".ci/run",
+    "uv run python -m demo 3 --crash-everywhere",  # test_crash_everywhere.py
     "uv run python -m devserver --backup backup.db",  # test_file.py
     "uv run --all-groups python -m benchmarks --long --resonate=BINARY",  # test_benchmarks.py
 ]
@@ -90,15 +91,9 @@ class Place:
         self._changed = threading.Condition()
         self._processes: list[Process] = []
         self.api, self.poll = free_ports(2)
-        # The README's ports are everybody's. And `pkill` is not to find other tests' workers.
         uv = Path(os.environ.get("UV") or shutil.which("uv") or "uv")
-        real = shutil.which("pkill")
-        self._bin = folder / "bin"
-        self._bin.mkdir()
-        (self._bin / "pkill").write_text(f'#!/bin/sh\nexec {real} -g "$GROUPS_HERE" "$@"\n')
-        (self._bin / "pkill").chmod(0o755)
         self._env = os.environ | {
-            "PATH": f"{self._bin}:{uv.parent}:{os.environ['PATH']}",
+            "PATH": f"{uv.parent}:{os.environ['PATH']}",
             "UV_PROJECT_ENVIRONMENT": sys.prefix,
             "RESONATE_PORT_STORE": str(self.api),
             "RESONATE_PORT_MESSAGE_SOURCE": str(self.poll),
@@ -106,11 +101,10 @@ class Place:
 
     def type(self, command: str) -> Process:
         """Type a command in a new terminal."""
-        groups = ",".join(str(process.pid) for process in self._processes)
         process = Process(
             command,
             ["sh", "-c", command],
-            env=self._env | {"GROUPS_HERE": groups},
+            env=self._env,
             cwd=self.folder,
             listener=lambda _process, _line: None,
             changed=self._changed,
@@ -227,7 +221,7 @@ BY_HAND = [
     "uv run python factorial_client.py 10",
     "uv run python factorial_client.py 7",
     "uv run python factorial_client.py 30",
-    "pkill -9 -n -f factorial_worker.py",
+    "kill -9 PID",
 ]
 
 
@@ -250,7 +244,9 @@ def test_the_tutorial_by_hand(place: Place) -> None:
 
     client = place.type(longer)
     place.wait_for("factorial(22)")
-    assert place.type(kill).wait() == 0
+    pid = re.search(r"\(pid (\d+)\)", workers[0].output[0])
+    assert pid
+    assert place.type(kill.replace("PID", pid[1])).wait() == 0
     assert client.wait() == 0, client.errors
     assert client.output == [f"Result: {math.factorial(30)}"]
     dead = [worker for worker in workers if not worker.alive]
