@@ -1,1 +1,1 @@
-"""How fast the recursion is, beside a real server and beside what it must cost at least."""
+"""The speed of the recursion, beside other servers and the least that it must cost."""

@@ -204,7 +204,7 @@ def _spread(values: list[float]) -> str:
 
 def _show(results: dict[str, Any], console: Console) -> None:
     levels = _samples(results, "recursion", "n", "ms_per_level")
-    _table(console, "ms a level: median (least-greatest)", "n", levels, _spread)
+    _table(console, "ms per level: median (least-greatest)", "n", levels, _spread)
     others = [name for name in levels if not name.startswith("devserver")]
     *smaller, most = results["sizes"]
     for name, by_size in levels.items():
@@ -221,8 +221,8 @@ def _show(results: dict[str, Any], console: Console) -> None:
                 line += f"; time relative to {other}: {', '.join(ratios)}"
         console.print(line, soft_wrap=True)
     for title, figure in [
-        ("CPU ms a level, server", "server_ms"),
-        ("CPU ms a level, all workers", "worker_ms"),
+        ("CPU ms per level, server", "server_ms"),
+        ("CPU ms per level, all workers", "worker_ms"),
         ("peak memory of the server (MB)", "server_mb"),
         ("peak memory of a worker (MB)", "worker_mb"),
     ]:

@@ -1,4 +1,4 @@
-"""A client that says how long its calls took, in seconds, from the dispatch to the last result.
+"""A client that prints how long its calls took, in seconds, from the dispatch to the last result.
 
 python -m benchmarks.client plain|plumbing factorial N
 python -m benchmarks.client plain|plumbing small COUNT AT_ONCE
@@ -17,7 +17,7 @@ import plumbing
 
 
 def main() -> None:
-    """Make the calls that the command line asks for."""
+    """Make the calls that the command line names."""
     connection, what, count, *at_once = sys.argv[1:]
     group = "benchmark-client"
     kind = plumbing.Resonate if connection == "plumbing" else resonate.Resonate
@@ -36,10 +36,10 @@ def main() -> None:
 
 
 def small(remote: resonate.Resonate, number: int) -> None:
-    """Make a call that needs no other.
+    """Make a call that needs no other call.
 
-    A real server may lose who subscribes at the moment when the promise is resolved, so whoever
-    hears nothing for a second asks again.
+    A real server can lose a subscription that arrives while the promise is being resolved. So the
+    client asks again if it has no result after a second.
     """
     while True:
         with suppress(TimeoutError):

@@ -1,12 +1,12 @@
-"""What a level of the recursion must cost at least on this machine.
+"""The least that a level of the recursion must cost on this machine.
 
-Each level makes seven requests. Four of them wait for each other: on the way down a worker claims
-the call and creates the promise of the next one, on the way up a worker claims the resumed call
-and resolves its promise. Each is a round trip over the loopback interface and a commit that is on
-disk; the other three run beside them.
+A level has seven requests. Four of them wait for each other: on the way down a worker claims the
+call and creates the promise of the next one, and on the way up a worker claims the resumed call
+and resolves its promise. Each is a round trip over the loopback interface. The creation and the
+resolution are also a commit that waits for the disk. The other three requests run in parallel.
 
-And a level's result is a number, which grows with n: the SDK writes it in decimal digits three
-times and reads it twice, between the request that brings the smaller one and the one that resolves.
+A level's result is a number that grows with n. The SDK writes it in decimal digits three times and
+reads it twice, between the request that returns the smaller result and the one that resolves.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import tempfile
 import threading
 import time
 
-CHAIN = 4
+TRIPS, COMMITS = 4, 2
 WRITTEN, READ = 3, 2
 SAMPLES = 300
-# About what a request or an answer and a commit's page in the log are (bytes).
+# The typical sizes of a request or an answer, and of a commit's page in the log (bytes).
 MESSAGE = 600
 PAGE = 4096 + 24
 
@@ -31,11 +31,11 @@ def limit() -> dict[str, float]:
     """Measure a round trip and a commit, in turn.
 
     Returns:
-        Both, and what they make a level cost at least; in milliseconds.
+        Both, and the least that they make a level cost; in milliseconds.
     """
     trips, syncs = [], []
     with tempfile.TemporaryFile() as file, _echo() as peer:
-        # Like SQLite's log, the file has its length already and is written over.
+        # Like SQLite's log, the file has its full length and is overwritten.
         os.write(file.fileno(), b"x" * PAGE * SAMPLES)
         os.fsync(file.fileno())
         os.lseek(file.fileno(), 0, os.SEEK_SET)
@@ -43,14 +43,14 @@ def limit() -> dict[str, float]:
             trips.append(_round_trip(peer))
             syncs.append(_commit(file.fileno()))
     trip, sync = statistics.median(trips) * 1000, statistics.median(syncs) * 1000
-    return {"round trip": trip, "fsync": sync, "level": CHAIN * (trip + sync)}
+    return {"round trip": trip, "fsync": sync, "level": TRIPS * trip + COMMITS * sync}
 
 
 def digits(n: int) -> float:
-    """Measure what the digits of the results from 1! to n! cost.
+    """Measure the time for the digits of the results from 1! to n!.
 
     Returns:
-        Milliseconds a level, on average.
+        Milliseconds per level, on average.
     """
     took = []
     for k in range(n, 0, -max(n // 50, 1)):
@@ -65,7 +65,7 @@ def digits(n: int) -> float:
 
 
 def _echo() -> socket.socket:
-    """Start somebody who answers each message with as many bytes."""
+    """Start an echo server."""
     listener = socket.create_server(("127.0.0.1", 0))
     ours = socket.create_connection(listener.getsockname())
     theirs, _ = listener.accept()

@@ -1,4 +1,4 @@
-"""The picture of what a level costs."""
+"""The picture of the time per level."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
 
 
 def draw(results: dict[str, Any], path: Path) -> None:
-    """Draw milliseconds a level against n: a line for each contender, and the spread about it.
+    """Draw milliseconds per level against n: a line for each contender, and the spread around it.
 
     Args:
-        results: what was measured.
-        path: where to; its suffix says which format.
+        results: the measurements.
+        path: the picture's file. Its suffix gives the format.
 
     Raises:
         OSError: the file cannot be written.
@@ -39,13 +39,13 @@ def draw(results: dict[str, Any], path: Path) -> None:
         line.set_zorder(3)
     least = median(one["level"] for one in results["limits"])
     limits = [least + median(one[str(n)] for one in results["digits"]) for n in sizes]
-    axes.plot(sizes, limits, color="grey", linestyle=":", label="what it must cost at least")
+    axes.plot(sizes, limits, color="grey", linestyle=":", label="the least possible")
     axes.set_xscale("log")
     axes.set_xticks(sizes, [str(n) for n in sizes])
     axes.xaxis.set_minor_locator(NullLocator())
     axes.set_ylim(0)
     axes.set_xlabel("n")
-    axes.set_ylabel("milliseconds a level")
+    axes.set_ylabel("milliseconds per level")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(frameon=False)
     figure.savefig(path)

@@ -18,7 +18,7 @@ def test_measures_and_writes(tmp_path: Path) -> None:
     measured = run("-m", "benchmarks", *sizes, "--output", tmp_path)
     took = time.monotonic() - begin
     assert (measured.wait(), measured.errors) == (0, [])
-    assert measured.printed("ms a level: median (least-greatest)")
+    assert measured.printed("ms per level: median (least-greatest)")
     results = json.loads((tmp_path / "results.json").read_text())
     assert [(result["contender"], result["n"]) for result in results["recursion"]] == [
         ("devserver, as it is", 5),
