@@ -19,8 +19,10 @@ export function drawHead(svg, model, { axis, start, width }) {
     parts.push(text(from, 17, words, className));
     return true;
   };
+  const drawn = new Set();
   for (const { process, at } of model.deaths) {
-    if (at < axis.from || at > axis.to) continue;
+    if (at < axis.from || at > axis.to || drawn.has(Math.round(x(at)))) continue;
+    drawn.add(Math.round(x(at)));
     parts.push(shape("line", { x1: x(at), x2: x(at), y1: 20, y2: 26, class: "kill" }));
     const long = `✕ ${process.name} died at ${seconds(at - start)}`;
     if (!place(x(at), long, "killed")) place(x(at), "✕", "killed");

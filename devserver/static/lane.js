@@ -95,9 +95,13 @@ export function drawThrough(svg, model, axis, width) {
 export function killLines(model, axis, width, height, promise) {
   const x = scale(axis, width);
   const parts = [];
+  const drawn = new Set(); // pixels: a line for each of many deaths at once would be slow
   for (const { at, had } of model.deaths) {
     if (at < axis.from || at > axis.to) continue;
     const isHad = had.has(promise);
+    const pixel = Math.round(x(at));
+    if (drawn.has(pixel) && !isHad) continue;
+    drawn.add(pixel);
     parts.push(shape("line", { x1: x(at), x2: x(at), y1: 0, y2: height, class: isHad ? "kill had" : "kill" }));
     if (isHad) parts.push(text(x(at), 18, "✕", "cross"));
   }

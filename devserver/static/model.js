@@ -84,7 +84,8 @@ export class Model {
   }
 
   // The processes that disconnected for good while promises that they had claimed last were
-  // pending, each with these promises, the oldest first.
+  // pending, the oldest
+  // first. Each one has these promises and their roots.
   get deaths() {
     const version = `${this.version} ${Math.floor(this.now / 1000)}`; // a return may be overdue
     if (this.#deaths.version !== version) this.#deaths = { version, list: this.#findDeaths() };
@@ -101,7 +102,7 @@ export class Model {
     const gone = new Map();
     for (const process of this.processes) {
       const at = this.processes.goneOn(process, this.now);
-      if (at !== undefined) gone.set(process.id, { process, at, had: new Set() });
+      if (at !== undefined) gone.set(process.id, { process, at, had: new Set(), roots: new Set() });
     }
     if (!gone.size) return [];
     for (const promise of this.promises.values()) {
@@ -111,6 +112,7 @@ export class Model {
         if (!death || claimedOn > death.at) return;
         if (claims[i + 1]?.claimedOn <= death.at || promise.completedOn <= death.at) return;
         death.had.add(promise);
+        death.roots.add(promise.root);
       });
     }
     return [...gone.values()].filter(({ had }) => had.size).sort((a, b) => a.at - b.at);

@@ -105,7 +105,6 @@ function draw() {
   at("left-out").hidden = !model.leftOut;
   const run = focused();
   const axis = run ? runs.axis(run) : { from: model.now - 1, to: model.now };
-  at("strip").hidden = false;
   strip.draw(run, run ? runs.whole(run) : axis, axis);
   const end = run && (run.isPending ? live.now : run.end);
   moment.draw(run, model === live ? end : Math.max(moment.end, moment.time), live.deaths);

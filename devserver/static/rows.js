@@ -117,7 +117,7 @@ export class Rows {
     rails.replaceChildren();
     setLabel(name, promise.id, this.#tree.isFolded(key) ? "▸" : "▾");
     name.style.paddingInlineStart = "";
-    const kills = this.#model.deaths.filter(({ had }) => [...had].some((it) => it.root === promise)).length;
+    const kills = this.#model.deaths.filter(({ roots }) => roots.has(promise)).length;
     const summary = [count(promise.calls, "call"), kills ? count(kills, "kill") : ""].filter(Boolean);
     setText(what, summary.join(", "));
     setText(age, seconds((promise.completedOn ?? this.#model.now) - promise.createdOn));

@@ -14,7 +14,7 @@ const MOST_DEATHS = 3; // that the sentence tells, the newest ones
 export function sentence(model, run) {
   if (!run) return "";
   const root = run.roots.at(-1);
-  const deaths = model.deaths.filter(({ had }) => [...had].some((it) => run.roots.includes(it.root)));
+  const deaths = model.deaths.filter(({ roots }) => run.roots.some((root) => roots.has(root)));
   const parts = deaths.slice(-MOST_DEATHS).map((death) => tellDeath(model, death, run));
   if (deaths.length > MOST_DEATHS) parts.unshift(`${deaths.length - MOST_DEATHS} other workers died before.`);
   for (const { from, to } of outages(model, { from: run.from, to: run.end })) {
@@ -65,7 +65,8 @@ export function events(model) {
 }
 
 function tellDeath(model, { process, at, had }, run) {
-  const calls = [...had].filter(({ root }) => run.roots.includes(root)).sort((a, b) => a.sortId - b.sortId);
+  const roots = new Set(run.roots);
+  const calls = [...had].filter(({ root }) => roots.has(root)).sort((a, b) => a.sortId - b.sortId);
   const name = (promise) => shortId(promise.id, promise.root.id);
   const takers = new Map(); // what each survivor took over
   const waiting = [];
@@ -120,23 +121,21 @@ const capital = (words) => words[0].toUpperCase() + words.slice(1);
 
 // Messages that a worker has left unclaimed for long.
 function unclaimed(model, run) {
-  const late = [];
-  for (const process of model.processes) {
-    if (!process.isConnected || process.isClient) continue;
-    const calls = [];
-    let since = Infinity;
-    for (const promise of model.promises.values()) {
-      if (!isPending(promise) || !run.roots.includes(promise.root)) continue;
-      const sent = model.attempts(promise).find((it) => it.processId === process.id && it.claimedOn === undefined && it.endedOn === undefined);
-      if (!sent || model.now - sent.sentOn < UNCLAIMED) continue;
-      calls.push(promise.id);
-      since = Math.min(since, sent.sentOn);
-    }
-    if (calls.length) {
-      late.push(`${capital(process.label)} does not answer: it has not claimed ${listed(calls, 3)}, sent to it ${seconds(model.now - since)} ago.`);
-    }
+  const late = new Map(); // by process
+  const roots = new Set(run.roots);
+  for (const promise of model.promises.values()) {
+    if (!isPending(promise) || !roots.has(promise.root)) continue;
+    const last = model.attempts(promise).at(-1);
+    if (!last?.sentOn || last.claimedOn !== undefined || last.endedOn !== undefined) continue;
+    if (model.now - last.sentOn < UNCLAIMED) continue;
+    const { ids, since } = late.get(last.processId) ?? { ids: [], since: Infinity };
+    late.set(last.processId, { ids: [...ids, promise.id], since: Math.min(since, last.sentOn) });
   }
-  return late;
+  return [...late].map(([processId, { ids, since }]) => {
+    const { label } = model.processes.named(processId);
+    const ago = seconds(model.now - since);
+    return `${capital(label)} does not answer: it has not claimed ${listed(ids, 3)}, sent to it ${ago} ago.`;
+  });
 }
 
 function progress(model, root) {

@@ -12,6 +12,7 @@ export class Strip {
   #note = document.querySelector("#others");
   #model;
   #busy; // by process, the times at which it ran a call of the run
+  #loads; // by process, how many pending calls of the run it has, and how many of them it runs
   #key;
 
   constructor(model) {
@@ -30,10 +31,12 @@ export class Strip {
     const processes = [...model.processes];
     const workers = processes.filter((it) => !it.isClient && this.#matters(it, run));
     const chosen = choose(workers, this.#busy, model);
+    // Read once, before anything is written: each later reading would lay out the page again.
+    const width = this.#width();
     while (this.#list.children.length > chosen.length) this.#list.lastChild.remove();
     chosen.forEach((process, i) => {
       const item = this.#list.children[i] ?? this.#list.appendChild(newLane());
-      this.#fill(item, process, { run, axis, shown });
+      this.#fill(item, process, { run, axis, shown, width });
     });
     const clients = processes.filter((it) => it.isClient && it.isConnected);
     const notes = [];
@@ -41,6 +44,11 @@ export class Strip {
     if (!workers.length) notes.push("No worker is connected.");
     if (clients.length) notes.push(`${clients.length === 1 ? "1 client is" : `${clients.length} clients are`} connected.`);
     setText(this.#note, notes.join(" · "));
+  }
+
+  #width() {
+    if (!this.#list.firstChild) this.#list.append(newLane());
+    return this.#list.querySelector(".lane").clientWidth;
   }
 
   // A worker that is connected, or that was during the run.
@@ -54,18 +62,28 @@ export class Strip {
     if (key === this.#key) return;
     this.#key = key;
     this.#busy = new Map();
+    this.#loads = new Map();
     const visit = (promise) => {
+      let last;
+      let isRunning = false;
       for (const { processId, claimedOn, endedOn } of this.#model.attempts(promise)) {
         if (claimedOn === undefined) continue;
+        last = processId;
+        isRunning = endedOn === undefined;
         if (!this.#busy.has(processId)) this.#busy.set(processId, []);
         this.#busy.get(processId).push({ from: claimedOn, to: endedOn });
       }
+      if (last === undefined || !isPending(promise)) return;
+      if (!this.#loads.has(last)) this.#loads.set(last, { has: 0, running: 0 });
+      const load = this.#loads.get(last);
+      load.has += 1;
+      if (isRunning) load.running += 1;
     };
     const roots = new Set(run?.roots);
     for (const promise of this.#model.promises.values()) if (roots.has(promise.root)) visit(promise);
   }
 
-  #fill(item, process, { run, axis, shown }) {
+  #fill(item, process, { run, axis, shown, width }) {
     const [name, lane, status] = item.children;
     const model = this.#model;
     const gone = model.processes.goneOn(process, model.now);
@@ -82,7 +100,6 @@ export class Strip {
     setText(name.lastChild, process.label.slice(process.name.length));
     name.title = process.id;
     setText(status, words || this.#load(process));
-    const width = lane.clientWidth;
     const key = `${process.id} ${model.version} ${axis.from} ${axis.to} ${shown.from} ${shown.to} ${width} ${Math.floor(model.now / 200)}`;
     if (lane.dataset.key === key) return;
     lane.dataset.key = key;
@@ -91,13 +108,7 @@ export class Strip {
 
   // What a connected worker does now.
   #load(process) {
-    let running = 0;
-    let has = 0;
-    for (const promise of this.#model.promises.values()) {
-      if (!isPending(promise) || this.#model.lastWorker(promise) !== process) continue;
-      has += 1;
-      if (this.#model.attempts(promise).some((it) => it.claimedOn !== undefined && it.endedOn === undefined)) running += 1;
-    }
+    const { has, running } = this.#loads.get(process.id) ?? { has: 0, running: 0 };
     if (!has) return "idle";
     return running ? `runs ${running}, ${has - running} stored` : `${has} stored`;
   }
