@@ -91,7 +91,9 @@ def test_a_killed_worker_is_accounted_for(tmp_path: Path) -> None:
 
 def test_a_killed_worker_is_replaced_where_that_is_asked_for(tmp_path: Path) -> None:
     ended = demo(tmp_path, "12", "--workers", "1", "--kill", "--restart", "--pace", "0.02")
-    assert any(re.search(r"demo \| worker 2 \(pid \d+\) takes its", line) for line in ended.output)
+    assert any(
+        re.search(r"demo \| worker 2 \(pid \d+\) replaces it", line) for line in ended.output
+    )
     assert "worker 2 | factorial(1) = 1" in ended.output
     assert ended.output[-1] == f"Result: {math.factorial(12)}"
 
@@ -100,7 +102,7 @@ def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
     ended = demo(tmp_path, "20", "--pace", "0.05", "--kill", "server")
     assert ended.errors == []
     out = "\n".join(ended.output)
-    assert re.search(r"demo \| server \(pid \d+\) was killed; it restarts", out)
+    assert re.search(r"demo \| server \(pid \d+\) was killed\. It restarts", out)
     assert re.search(r"demo \| server \(pid \d+\) is back", out)
     assert "Of 20 results, 20 were computed once and 0 again." in ended.output
     assert ended.output[-1] == f"Result: {math.factorial(20)}"
@@ -146,7 +148,7 @@ def test_the_board_shows_a_kill(tmp_path: Path) -> None:
         text = "\n".join(lines)
         assert "= 40320" in text
         assert "waits for" not in text
-        assert "was killed; it held" in text, "the kill's line stays in sight"
+        assert "was killed. It had" in text, "the kill's line stays in sight"
         assert terminal.process.wait() == 0
         assert terminal.echoes
     assert left_behind(tmp_path) == []
@@ -155,7 +157,7 @@ def test_the_board_shows_a_kill(tmp_path: Path) -> None:
 def test_the_board_fits_a_small_terminal(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "demo", "12", "--kill", "--pace", "1"]
     with Terminal(command, {"TMPDIR": str(tmp_path)}, (20, 60)) as terminal:
-        lines = terminal.wait_for_text("took over", "was killed; it held", "keys: k kills")
+        lines = terminal.wait_for_text("took over", "was killed. It had", "keys: k kills")
         assert lines[0].startswith("factorial(12)"), "the whole board fits"
         assert lines[3].count("worker") == 3
         assert sum(line.count("finished ") for line in lines) == 3
@@ -166,7 +168,7 @@ def test_the_keys_kill_and_stop(tmp_path: Path) -> None:
     with board(tmp_path, "200", "--pace", "1") as terminal:
         terminal.wait_for_text("1 of 200 calls started", "keys:")
         terminal.press("s")
-        terminal.wait_for_text("was killed; it restarts")
+        terminal.wait_for_text("was killed. It restarts")
         terminal.press("k")
         terminal.wait_for_text("KILLED")
         terminal.press("k")

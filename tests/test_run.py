@@ -131,4 +131,4 @@ def test_a_call_of_a_worker_without_a_column_is_still_shown() -> None:
     run = run_of(20, workers=20)
     descend(run)
     text = "\n".join(board(run, 40, 80))
-    assert "20: begun" in text
+    assert "20: runs" in text

@@ -47,7 +47,7 @@ def test_a_worker_prints_its_calls_and_their_results(cluster: Cluster) -> None:
     cluster.start_client(3).wait()
     worker.stop()
     assert worker.output == [
-        "Factorial worker is running...",
+        f"Factorial worker is running (pid {worker.pid})...",
         "factorial(3)",
         "factorial(2)",
         "factorial(1)",
