@@ -1,4 +1,4 @@
-"""The page that shows what happens in the store; its files are in `static/`."""
+"""The page that shows what happens in the store. Its files are in `static/`."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 
-# The page shows what others have put into promises. Whatever that may be, the browser loads and
-# runs nothing but these files.
+# The page shows what other people have put into promises. These headers make the browser load and
+# run only the page's own files.
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "
@@ -32,7 +32,7 @@ HEADERS = {
 
 
 def page_routes() -> list[Route]:
-    """Make the routes of the page's files; the page itself is at `/`."""
+    """Return the routes of the page's files. The page itself is at `/`."""
     return [_route(path) for path in sorted(FOLDER.iterdir()) if path.suffix in TYPES]
 
 
