@@ -259,13 +259,21 @@ def error(message: str) -> str:
 
 
 def _is_same_call(promise: DurablePromise, options: Creation) -> bool:
+    """Whether a promise runs the same function in the same group.
+
+    The SDK does not compare the arguments either: the id names what is computed.
+    """
     tags = options.get("tags") or {}
-    with suppress(ValueError):
-        same_call = json.loads(promise.param.data or "null") == json.loads(
-            options.get("data") or "null"
-        )
-        return same_call and promise.tags.get("resonate:invoke") == tags.get("resonate:invoke")
-    return False
+    try:
+        same = _function(promise.param.data) == _function(options.get("data"))
+    except (ValueError, RecursionError):
+        return False
+    return same and promise.tags.get("resonate:invoke") == tags.get("resonate:invoke")
+
+
+def _function(data: str | None) -> Any:
+    call = json.loads(data or "null")
+    return call.get("func") if isinstance(call, dict) else call
 
 
 def _check_call(registry: Registry, call: Any) -> None:
