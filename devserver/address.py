@@ -1,4 +1,4 @@
-"""Where a message goes: `poll://any@group/id` and its relatives."""
+"""Addresses of messages, such as `poll://any@group/id`."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from devserver.models import Name  # noqa: TC001 - msgspec reads the annotations
 
 
 class Address(NamedTuple):
-    """A group of connections, or one of them.
+    """A poll group, or one connection of it.
 
     Args:
-        cast: `uni` for this one connection only; `any` prefers it and takes another one
-            of the group where it is away.
-        group: the name that the connections gave themselves.
-        id: the one connection, or an empty string.
+        cast: `uni` (unicast) means this connection only. `any` (anycast) prefers it, and takes
+            another one of the group if it is not connected.
+        group: the poll group that the connections joined.
+        id: the connection's id, or an empty string.
     """
 
     cast: Literal["any", "uni"]
@@ -26,7 +26,7 @@ class Address(NamedTuple):
 
 
 class _Receiver(msgspec.Struct, forbid_unknown_fields=True):
-    """An address spelled out, as a promise's tag and a callback may carry it."""
+    """An address as a JSON object, in a promise's tag or in a callback."""
 
     type: Name
     data: msgspec.Raw = msgspec.Raw(b"null")
@@ -39,13 +39,13 @@ class _PollData(msgspec.Struct):
 
 
 def invoke_receiver(tags: dict[str, str]) -> str | None:
-    """Find out whether a new promise invokes a function somewhere.
+    """Find the receiver of the task that a new promise creates.
 
     Args:
         tags: the promise's tags; `resonate:invoke` holds a name, a URL or a receiver in JSON.
 
     Returns:
-        The receiver as JSON, or None where the promise is just a promise.
+        The receiver as JSON, or None if the promise does not create a task.
     """
     tag = tags.get("resonate:invoke")
     if tag is None:
@@ -69,7 +69,7 @@ def parse(receiver: str) -> Address | None:
             with `type` and `data`.
 
     Returns:
-        The address, or None where this server cannot deliver to that receiver.
+        The address, or None if this server cannot deliver to that receiver.
     """
     try:
         value = msgspec.json.decode(receiver, type=str | _Receiver)

@@ -1,4 +1,4 @@
-"""What a request asks for: its body, its headers, its path and its query."""
+"""Reading requests: the body, the headers, the path and the query."""
 
 from __future__ import annotations
 

@@ -2,9 +2,10 @@
 
     uv run --all-groups --with pip python -m tests.sdk_suite [--resonate=BINARY] [VERSION | all] ...
 
-The default is the version that is installed here. The tests are in the SDK's source distribution,
-which this downloads by its name. Each version's count is what passed on the real server, measured
-once on an empty database. The plain tutorial is `factorial` on the SDK alone, without `plumbing/`.
+The default VERSION is the one that is installed here. `uv run --python 3.12` takes another Python.
+The tests are in the SDK's source distribution, which this downloads by its name. Each version's
+count is what passed on the real server, measured once on an empty database. The plain tutorial is
+`factorial` on the SDK alone, without `plumbing/`.
 """
 
 from __future__ import annotations

@@ -27,6 +27,8 @@ PATHS = [
     "GET /promises/{}",
     "POST /promises/callback/{}",
     "POST /promises/subscribe/{}",
+    "POST /callbacks",
+    "POST /subscriptions",
     "POST /tasks/claim",
     "POST /tasks/complete",
     "POST /tasks/drop",

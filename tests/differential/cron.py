@@ -1,4 +1,4 @@
-"""What cron expressions mean to the real server: the times at which it runs their schedules."""
+"""Cron expressions, and the times at which the real server runs their schedules."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Ask a server a sequence of things, and make what it answers comparable."""
+"""Send a sequence of requests to a server, and make its answers comparable."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
     type Step = dict[str, Any]
 
-# How long a message may take: a real server looks once a second at what it does by itself.
+# How long a message may take (seconds). The real server checks timers and leases once a second.
 MESSAGE_TIMEOUT = 5.0
-# How long to wait to be sure that there is no message.
+# How long to wait for a message that should not come (seconds).
 SILENCE = 1.5
 
 TIMES = {"timeout", "createdOn", "completedOn"}
-# Those that may be as the request gave them, and those that depend on the day.
+# Those that a request can set, and those that depend on the day.
 GIVEN_TIMES = {"timeout", "completedOn"}
 RUN_TIMES = {"lastRunTime", "nextRunTime"}
-# What a server's own libraries say about JSON, numbers, booleans and cursors that they cannot
-# read: each server says it in other words.
+# The beginnings of what the servers' libraries say about JSON, numbers, booleans and cursors that
+# they cannot read. Each server says it in other words.
 READERS = re.compile(
     r"json: |invalid character|EOF$|unexpected EOF|illegal base64|strconv\.|token is malformed"
     r"|Expected `|Input data was truncated|JSON is malformed|Invalid base64|'utf-8' codec"
@@ -40,7 +40,7 @@ TIMESTAMP = re.compile(r"(?<!\d)1[5-9]\d{11}(?!\d)")
 
 
 def play(steps: list[Step], cluster: Cluster) -> list[Any]:
-    """Take the steps one by one.
+    """Play the steps, one after the other.
 
     Args:
         steps: each with one key. `send` is method, path, headers and body: in paths and bodies,
@@ -76,7 +76,7 @@ class _Player:
             case "wait":
                 time.sleep(argument)
             case "settle":
-                # The real server does what follows from one request beside the next one.
+                # The real server may finish the effects of a request during the next one.
                 self._client.get("/promises/settle")
                 time.sleep(argument)
             case "listen":
@@ -94,7 +94,7 @@ class _Player:
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: Any) -> Any:
         path = path.replace("<cursor>", self._cursor)
-        # Sent as it stands, with only what cannot stand in a request line quoted.
+        # Quote only the characters that a request line cannot have.
         raw_path = quote(path, safe="/?=&%*[]'.:~!$()+,;@").encode()
         url = httpx.URL(self._cluster.url).copy_with(raw_path=raw_path)
         head = [(name.encode(), value.encode()) for name, value in headers.items()]
@@ -108,7 +108,7 @@ class _Player:
         try:
             answer = response.json()
         except ValueError:
-            answer = None  # an empty body, or a text of the web server's own
+            answer = None  # an empty body, or plain text
         if isinstance(answer, dict):
             self._cursor = answer.get("cursor") or self._cursor
             if "error" in answer:
@@ -184,9 +184,9 @@ class _Player:
 
     @staticmethod
     def _is_excused(name: str, value: dict[str, Any]) -> bool:
-        """Tell what is different on purpose, because the real server gives an empty value."""
-        # It leaves a callback's root empty.
+        """Tell whether a field differs on purpose, because the real server leaves it empty."""
+        # The root promise of a callback.
         callback = name == "rootPromiseId" and "promiseId" in value
-        # It finds schedules, but not what they do.
+        # Most fields of a schedule that a search finds.
         schedule = name in {"promiseId", "promiseTimeout", "promiseParam", "promiseTags", "desc"}
         return callback or (schedule and "cron" in value)

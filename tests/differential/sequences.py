@@ -1,4 +1,4 @@
-"""What is asked of both servers."""
+"""The requests that both servers have to answer alike."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from tests.differential.play import Step
 
 FAR = 4_000_000_000_000
-# The states that a promise can be brought into, each by what it is created and completed with.
+# For each state of a promise, the fields that create it, and the state that completes it.
 BEGINNINGS: dict[str, tuple[dict[str, Any], str | None]] = {
     "pending": ({}, None),
     "resolved": ({}, "RESOLVED"),
@@ -81,7 +81,7 @@ def begin(promise: str, state: str, key: str | None) -> list[Step]:
 
 
 def creations() -> list[Step]:
-    """Create a promise that is there already, in each state, with each key and strictness."""
+    """Create a promise that exists, in each state, with each key and strictness."""
     steps: list[Step] = []
     cases = product(BEGINNINGS, (None, "a"), (None, "a", "b"), (None, "true", "false"))
     for i, (state, first, second, strict) in enumerate(cases):
@@ -123,7 +123,7 @@ def with_task() -> list[Step]:
 
 
 def task_life() -> list[Step]:
-    """Take a task through its life, with every wrong turn at every station."""
+    """Take a task through its states, with every invalid request in each of them."""
 
     def wrong_turns(name: str, counter: int) -> list[Step]:
         steps = [SETTLE]
@@ -145,12 +145,12 @@ def task_life() -> list[Step]:
     steps += [*wrong_turns(resume, 1), claim(resume, 1), *wrong_turns(resume, 1)]
     steps += [complete("root", "REJECTED", value={"headers": {"a": "b"}}), SETTLE]
     steps += [claim(resume, 1), task("complete", resume, 1), task("drop", resume, 1)]
-    # Work for a root that is done already, or that is not there.
+    # Tasks of a root promise that is already completed, or does not exist.
     steps += [create("late"), callback("late", "root"), complete("late", "RESOLVED"), SETTLE]
     steps += [claim("__resume:root:late", 1)]
     steps += [create("orphan"), callback("orphan", "absent"), complete("orphan", "RESOLVED")]
     steps += [SETTLE, claim("__resume:absent:orphan", 1)]
-    # Acting for a task that somebody else has.
+    # Requests in the name of a task that another process has claimed.
     steps += [create("fenced", **invoked("poll://any@nobody"))]
     for counter in ("1", "2", "x", "-1"):
         fence = {"task_id": "__invoke:fenced", "task_counter": counter}
@@ -167,7 +167,7 @@ def task_life() -> list[Step]:
 
 
 def leases() -> list[Step]:
-    """Let leases run out, or not."""
+    """Let leases expire, or renew them."""
     steps: list[Step] = [{"listen": "leases/one"}]
     steps += [create("leased", **invoked("poll://any@leases/one")), {"receive": "leases/one"}]
     steps += [claim("__invoke:leased", 1, "one", ttl=1000), {"wait": 2.5}]
@@ -176,7 +176,7 @@ def leases() -> list[Step]:
     steps += [claim("__invoke:leased", 2, "one", ttl=4000), {"wait": 2}, heartbeat("one")]
     steps += [{"wait": 2.5}, heartbeat("one"), task("complete", "__invoke:leased", 2)]
     steps += [heartbeat("one")]
-    # A dropped task is sent again at once, and a timer wakes who waits for it.
+    # A dropped task is sent again at once, and a timer resumes the task that waits for it.
     steps += [create("dropped", **invoked("poll://any@leases/one")), {"receive": "leases/one"}]
     steps += [claim("__invoke:dropped", 1, "one"), task("drop", "__invoke:dropped", 1)]
     steps += [{"receive": "leases/one"}, claim("__invoke:dropped", 2, "one")]
@@ -241,7 +241,7 @@ def routing() -> list[Step]:
             subscribe(leaf, "s", recv),
         ]
         steps += [complete(leaf, "RESOLVED", "k", value={"data": "AQI=", "headers": {"h": "v"}})]
-        # Both have their own root, so their order is not given: name them apart.
+        # Both have their own root, so the server may send them in either order.
         steps += [{"receive": "Routing/one"}, claim(f"__resume:{root}:{leaf}", 1)]
         steps += [{"receive": "Routing/one"}]
     traced = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
@@ -331,7 +331,7 @@ def schedules() -> list[Step]:
 
 
 def malformed() -> list[Step]:
-    """Send what no client should."""
+    """Send malformed requests."""
     endpoints: dict[str, dict[str, Any]] = {
         "POST /promises": {"id": "x", "timeout": 1, "param": {"data": "AQI="}, "tags": {"a": "b"}},
         "POST /promises/task": {
@@ -439,7 +439,7 @@ def routes() -> list[Step]:
 
 
 def walk(seed: int) -> list[Step]:
-    """Do 150 things at random with a few promises."""
+    """Send 150 random requests about a few promises."""
     choose = random.Random(seed).choice
     names = [f"walk-{seed}-{i}" for i in range(5)]
     keys, stricts = (None, "a", "b"), (None, "true", "false")
