@@ -19,6 +19,8 @@ from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import IO, TYPE_CHECKING
 
+from cluster.reaper import REAPER
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -47,17 +49,24 @@ class Forked:
         out, child_out = _context.Pipe(duplex=False)
         err, child_err = _context.Pipe(duplex=False)
         program = [str(part) for part in command[1:]]
-        arguments = (program, dict(env or os.environ), cwd or Path.cwd(), child_out, child_err)
+        child_go, go = _context.Pipe(duplex=False)
+        pipes = (child_go, child_out, child_err)
+        arguments = (program, dict(env or os.environ), cwd or Path.cwd(), pipes)
         self._process = _context.Process(target=_become, args=arguments, daemon=True)
         with _lock:
             self._process.start()
-        for end in (child_out, child_err):
+        for end in pipes:
             end.close()
-        os.read(out.fileno(), 1)  # the byte says that its process group exists
-        self.stdout = _reader(out)
-        self.stderr = _reader(err)
         assert self._process.pid is not None
         self.pid = self._process.pid
+        os.read(out.fileno(), 1)  # the byte says that its process group exists
+        # If this program is killed before the reaper knows the group, the pipe to the forked
+        # process closes, and it ends by itself.
+        REAPER.add(self.pid)
+        with go, suppress(BrokenPipeError):
+            os.write(go.fileno(), b"\n")
+        self.stdout = _reader(out)
+        self.stderr = _reader(err)
 
     def wait(self) -> int:
         """Wait until it has ended; see `subprocess.Popen`."""
@@ -88,16 +97,25 @@ def _reader(end: Connection) -> IO[str]:
 
 
 def _become(
-    command: list[str], env: dict[str, str], cwd: Path, out: Connection, err: Connection
+    command: list[str],
+    env: dict[str, str],
+    cwd: Path,
+    pipes: tuple[Connection, Connection, Connection],
 ) -> None:
     """Turn the forked process into the program."""
+    go, out, err = pipes
     os.setpgid(0, 0)
-    os.write(out.fileno(), b"\n")
+    try:
+        os.write(out.fileno(), b"\n")
+    except BrokenPipeError:
+        return
+    if not os.read(go.fileno(), 1):
+        return
     with open(os.devnull, "rb") as nothing:  # noqa: PTH123
         os.dup2(nothing.fileno(), 0)
     os.dup2(out.fileno(), 1)
     os.dup2(err.fileno(), 2)
-    for end in (out, err):
+    for end in pipes:
         end.close()
     os.environ.clear()
     os.environ.update(env)

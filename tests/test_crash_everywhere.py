@@ -96,6 +96,15 @@ def test_lines_come_one_by_one_until_it_is_stopped(tmp_path: Path) -> None:
         assert re.match(line, printed)
 
 
+def test_nothing_runs_on_if_it_is_killed(tmp_path: Path) -> None:
+    env = {"TMPDIR": str(tmp_path)}
+    with start("-m", "demo", "1", "--crash-everywhere", "--plain", env=env) as killed:
+        killed.wait_for(": right, ")
+        killed.send_signal(signal.SIGKILL)
+        assert killed.wait() == -signal.SIGKILL
+    wait_for_end(tmp_path)
+
+
 def test_one_point_is_watched_as_lines(tmp_path: Path) -> None:
     ended = demo(
         tmp_path, "2", "--point", "claim factorial-2 #2", "--victim", "server", "--after",
