@@ -109,6 +109,8 @@ class Engine:
         """Stop watching the clock, and complete the notifications that were written."""
         if self._timer is not None:
             self._timer.cancel()
+        if not self._notified:
+            return
         with suppress(sqlite3.Error), transaction(self._db):
             tasks.complete_notified(self._db, self._notified, time.time_ns() // 1_000_000)
 

@@ -72,7 +72,9 @@ def test_a_call_waits_for_the_other_group(start: Start) -> None:
     odd = started(start("uv run python parity_worker.py odd"))
     assert result(client) == ["lift-off"]
     assert even.output[1:] == [f"countdown({n})" for n in (10, 8, 6, 4, 2, 0)]
-    assert odd.output[1:] == [f"countdown({n})" for n in (9, 7, 5, 3, 1)]
+    # The worker may get its first call before it prints that it is running.
+    printed = [line for line in odd.output if line.startswith("countdown")]
+    assert printed == [f"countdown({n})" for n in (9, 7, 5, 3, 1)]
 
 
 @pytest.fixture
