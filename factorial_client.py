@@ -28,4 +28,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    run(main, "Interrupted. The call goes on without this client; ask again for its result.", 130)
+    run(main, "Interrupted. The call continues. Run the client again to get its result.", 130)

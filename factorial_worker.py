@@ -41,7 +41,7 @@ def main() -> None:
         type=float,
         default=0,
         metavar="SECONDS",
-        help="wait this long in each call, so that there is time to watch (default: 0)",
+        help="wait this long in each call, so you have time to watch (default: 0)",
     )
     pace = parser.parse_args().pace
     if not 0 <= pace <= 3600:

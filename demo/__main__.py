@@ -94,13 +94,13 @@ def _parse_arguments() -> argparse.Namespace:
         type=_victim,
         metavar="server",
         help="in the middle of the descent, `kill -9` the worker with the most unfinished calls; "
-        "or the server, which is started again on the same data",
+        "with `server`, kill the server instead and start it again on the same data",
     )
     parser.add_argument(
         "--restart", action="store_true", help="start another worker for each one that is killed"
     )
     parser.add_argument(
-        "--plain", action="store_true", help="print lines, also where a live board could be drawn"
+        "--plain", action="store_true", help="print lines instead of the live board"
     )
     parser.add_argument(
         "--plot",
@@ -123,7 +123,7 @@ def _parse_arguments() -> argparse.Namespace:
         "--point",
         metavar="STEP",
         help="run the recursion slowly, and kill at one step, like `resolve factorial-2`; the "
-        "table of --crash-everywhere names them all",
+        "table of --crash-everywhere lists them all",
     )
     parser.add_argument(
         "--victim",
@@ -218,7 +218,7 @@ def _run(args: argparse.Namespace) -> int:
             worker.stop()
     expected = f"Result: {math.factorial(args.n)}"
     if answer != [expected]:
-        raise ProcessError("the client has no right answer")
+        raise ProcessError("the client did not print the right answer")
     if found:
         # Matplotlib takes a second to load, which nobody should wait for who draws nothing.
         from demo.timeline import draw  # noqa: PLC0415
@@ -235,7 +235,7 @@ def _run(args: argparse.Namespace) -> int:
 def _recovery(run: Run, kill: str | None) -> list[str]:
     """Say what a kill has cost."""
     if not run.kills:
-        return ["Nothing was killed: the run was over too soon."] if kill else []
+        return ["Nothing was killed: the run finished too soon."] if kill else []
     survivors: dict[str, list[int]] = {}
     for attempt in run.takeovers:
         survivors.setdefault(attempt.worker.name, []).append(attempt.n)

@@ -30,8 +30,9 @@ KINDS: tuple[tuple[Victim, Moment], ...] = (
 )
 LEGEND = (
     "before: the request does not reach the server. after: the server has carried out the request, "
-    "and its answer is lost. Messages are not answered. At a step of the client, the client is "
-    "killed in place of the worker. A cell shows the calls that ran again and the extra seconds."
+    "and its answer is lost. A message has no answer, so it has no cell for this. At a step of the "
+    "client, the client is killed instead of the worker. A cell shows the calls that ran again and "
+    "the extra seconds."
 )
 # The lines around the rows.
 FRAME_HEIGHT = 11

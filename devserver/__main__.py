@@ -119,8 +119,8 @@ def _say(text: str) -> None:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m devserver",
-        description="A small durable server for one machine: what the legacy `resonate serve` "
-        "(up to v0.8.2) is to the Resonate Python SDK 0.6.x.",
+        description="A small durable server for one machine. For the Resonate Python SDK 0.6.x, "
+        "it replaces the legacy `resonate serve` (up to v0.8.2).",
     )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
     parser.add_argument(
@@ -139,7 +139,7 @@ def _parse_arguments() -> argparse.Namespace:
     where.add_argument(
         "--db", default="devserver.db", help="the SQLite file with all data (devserver.db)"
     )
-    where.add_argument("--memory", action="store_true", help="keep everything in memory only")
+    where.add_argument("--memory", action="store_true", help="keep the data in memory only")
     parser.add_argument(
         "--backup",
         type=Path,
@@ -150,7 +150,7 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--username",
         default=os.environ.get("RESONATE_USERNAME"),
-        help="ask for this user name, and for the password ($RESONATE_USERNAME)",
+        help="require this user name and the password ($RESONATE_USERNAME)",
     )
     parser.add_argument(
         "--password",

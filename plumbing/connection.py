@@ -299,7 +299,7 @@ class Server:
             if 200 <= status < 300:
                 return read(json.loads(answer) if answer else None)
         except (ValueError, TypeError, LookupError, AttributeError) as e:
-            raise OSError("its answer is not a Resonate server's") from e
+            raise OSError("its answer is not from a Resonate server") from e
         raise OSError(f"{status} {responses.get(status, '')}")
 
     def _exchange(

@@ -150,7 +150,7 @@ class SturdyPromises(Promises):
                 there = self.get(promise)
                 if there.completed or _is_same_call(there, options):
                     return there
-                reason = "another promise with this id exists, and it does not stand for this call"
+                reason = "another promise with this id exists, and it is for a different call"
         return self._stand_in(promise, "REJECTED", reason)
 
     def _stand_in(self, promise: str, state: Any, reason: str = "") -> DurablePromise:

@@ -1,4 +1,4 @@
-"""The manners of a program at a terminal. They fit any connection, the SDK's own included."""
+"""How a program behaves at a terminal. It works with any connection, including the SDK's own."""
 
 from __future__ import annotations
 

@@ -146,9 +146,7 @@ class TestPromisesWithoutAnIdempotencyKey:
     ) -> None:
         create(http, "factorial-5")
         workers = cluster.start_workers(2)
-        reason = (
-            "factorial-5: another promise with this id exists, and it does not stand for this call"
-        )
+        reason = "factorial-5: another promise with this id exists, and it is for a different call"
         assert result(cluster.start_client(8)) == f"factorial(8) failed: {reason}"
         assert result(cluster.start_client(5)) == f"factorial(5) failed: {reason}"
         assert result(cluster.start_client(4)) == "Result: 24"

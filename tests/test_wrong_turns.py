@@ -205,7 +205,7 @@ class TestWaiting:
         assert client.wait() == 130
         assert client.output == []
         assert client.errors == [
-            "Interrupted. The call goes on without this client; ask again for its result."
+            "Interrupted. The call continues. Run the client again to get its result."
         ]
         again = cluster.start_client(10)
         assert again.wait() == 0

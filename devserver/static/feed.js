@@ -29,7 +29,7 @@ export class Feed {
       this.#hear(JSON.parse(data));
     });
     source.addEventListener("error", () => {
-      this.#lost(`The server at ${location.host} is gone. This page reconnects by itself.`);
+      this.#lost(`The server at ${location.host} has disconnected. This page reconnects automatically.`);
       // The browser retries a lost connection, but not an answer that is not a stream.
       if (source.readyState === EventSource.CLOSED) setTimeout(() => this.listen(), 1000);
     });

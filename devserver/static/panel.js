@@ -147,7 +147,7 @@ function how(attempt, promise, isLast) {
     return "waited";
   }
   const lost = claimedOn === undefined ? "not claimed: " : "";
-  return lost + { disconnected: "worker disconnected", expired: "lease expired", dropped: "given back" }[outcome];
+  return lost + { disconnected: "worker disconnected", expired: "lease expired", dropped: "returned by the worker" }[outcome];
 }
 
 // Ask the API. Raises an error with the text that the user sees.

@@ -264,7 +264,7 @@ export function doing(promise, model) {
   }
   if (open.length) return "waits for a worker";
   const { timer, ids } = model.waits(promise);
-  if (timer) return `sleeps, ${seconds(timer.timeout - model.now)} to go`;
+  if (timer) return `sleeps, ${seconds(timer.timeout - model.now)} left`;
   if (!ids.length) return promise.tasks.size ? "waits" : "pending";
   const more = ids.length > 1 ? ` and ${ids.length - 1} more` : "";
   return `waits for ${shortId(ids[0], promise.root.id)}${more}`;
@@ -298,7 +298,7 @@ function setRefs(cell, promise) {
     const ref = document.createElement("span");
     ref.dataset.ref = id;
     ref.textContent = `↗ ${shortId(id, promise.root.id)}`;
-    ref.title = `${promise.id} waits for ${id} too, which another call has created`;
+    ref.title = `${promise.id} also waits for ${id}, which another call created`;
     return ref;
   }));
 }

@@ -16,7 +16,7 @@ export function sentence(model, run) {
   const root = run.roots.at(-1);
   const deaths = model.deaths.filter(({ roots }) => run.roots.some((root) => roots.has(root)));
   const parts = deaths.slice(-MOST_DEATHS).map((death) => tellDeath(model, death, run));
-  if (deaths.length > MOST_DEATHS) parts.unshift(`${deaths.length - MOST_DEATHS} other workers died before.`);
+  if (deaths.length > MOST_DEATHS) parts.unshift(`${deaths.length - MOST_DEATHS} other workers died earlier.`);
   for (const { from, to } of outages(model, { from: run.from, to: run.end })) {
     parts.push(`The server was down for ${seconds(to - from)}, at ${seconds(from - run.from)}.`);
   }
