@@ -197,6 +197,6 @@ class Run:
 def _listed(calls: list[int]) -> str:
     """List calls by their numbers, at most five of them."""
     if not calls:
-        return "no unfinished calls"
+        return "no calls"
     shown = ", ".join(map(str, calls[:5])) + (", ..." if len(calls) > 5 else "")
-    return f"{len(calls)} unfinished call{'s' if len(calls) > 1 else ''}: {shown}"
+    return f"{len(calls)} call{'s' if len(calls) > 1 else ''}: {shown}"
