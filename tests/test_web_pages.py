@@ -346,3 +346,41 @@ def test_a_page_cannot_run_code_in_a_worker(
         client = cluster.start_client(3)
         assert client.wait() == 0, client.errors
         assert not trace.exists()
+
+
+def test_a_page_of_an_allowed_origin_is_a_client(browser: Browser) -> None:
+    port, poll_port = free_ports(2)
+    command = [sys.executable, "-m", "devserver", "--memory"]
+    command += ["--port", str(port), "--poll-port", str(poll_port)]
+    with ThreadingHTTPServer(("127.0.0.1", 0), EvilPage) as site, Cluster() as cluster:
+        threading.Thread(target=site.serve_forever, daemon=True).start()
+        origin = f"http://localhost:{site.server_port}"
+        command += ["--allow-origin", origin]
+        cluster.launch("with origin", command).wait_for("Watch it at")
+        page = browser.new_context().new_page()
+        page.goto(origin)
+        for stream in (f"http://127.0.0.1:{poll_port}", f"http://127.0.0.1:{port}/poll"):
+            read = page.evaluate(
+                """async ([api, stream, group]) => {
+                    const source = new EventSource(`${stream}/${group}/page`);
+                    await new Promise(resolve => { source.onopen = resolve; });
+                    const message = new Promise(resolve => {
+                        source.onmessage = event => resolve(JSON.parse(event.data));
+                    });
+                    const tags = {"resonate:invoke": `poll://any@${group}`};
+                    const answer = await fetch(api + "/promises", {
+                        method: "POST",
+                        headers: {"content-type": "application/json", "idempotency-key": group},
+                        body: JSON.stringify({id: group, timeout: 4e12, tags}),
+                    });
+                    const {href} = await message;
+                    const claim = await (await fetch(href.claim)).json();
+                    source.close();
+                    const version = answer.headers.get("resonate-version");
+                    return [answer.status, version, claim.promises.root.id];
+                }""",
+                [f"http://127.0.0.1:{port}", stream, f"group-{uuid4().hex}"],
+            )
+            assert read[:2] == [201, "0.8.2"]
+            assert read[2].startswith("group-")
+        site.shutdown()
