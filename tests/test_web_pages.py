@@ -264,10 +264,10 @@ def test_a_page_cannot_send_a_request(
 def test_a_page_cannot_navigate_to_the_server(
     context: BrowserContext, target: Target, attacker: str, subtests: pytest.Subtests
 ) -> None:
-    page = context.new_page()
     ports = target.api, target.poll
     for name, attack in NAVIGATIONS.items():
-        with subtests.test(name), victim_of(target) as victim:
+        # A page of its own: an earlier attack's navigation may still be under way.
+        with subtests.test(name), victim_of(target) as victim, context.new_page() as page:
             page.goto(attacker)
             with page.expect_response(lambda response: response.url.startswith(ports)) as answer:
                 run(page, f"({attack}, null)", victim.arguments)
