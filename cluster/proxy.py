@@ -75,6 +75,7 @@ class Proxy:
         self._pace = pace
         self._loop = asyncio.new_event_loop()
         self._listening: list[asyncio.Server] = []
+        self._links: set[asyncio.Task[None]] = set()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
     def __enter__(self) -> Self:
@@ -110,6 +111,10 @@ class Proxy:
     async def _serve(
         self, party: str, index: int, reader: StreamReader, writer: StreamWriter
     ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._links.add(task)
+        task.add_done_callback(self._links.discard)
         try:
             if self.ports is None:
                 raise ConnectionRefusedError
@@ -128,11 +133,12 @@ class Proxy:
             # If one side closes its connection, the proxy closes the other one at once.
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for pump in pumps:
-                pump.cancel()
-            outcomes = await asyncio.gather(*pumps, return_exceptions=True)
+            # Close them before anything is awaited: `_close` may cancel this task there, too.
             writer.close()
             server_writer.close()
+            for pump in pumps:
+                pump.cancel()
+        outcomes = await asyncio.gather(*pumps, return_exceptions=True)
         for outcome in outcomes:
             if isinstance(outcome, Exception) and not isinstance(outcome, OSError):
                 raise outcome
@@ -146,12 +152,15 @@ class Proxy:
         return self._listener(passage)
 
     async def _close(self) -> None:
+        self.ports = None
+        while tasks := asyncio.all_tasks() - {asyncio.current_task()}:
+            for link in self._links:
+                link.cancel()
+            await asyncio.wait(tasks)
+        # Close the servers last: asyncio leaves a connection open if it is being accepted while
+        # its server closes.
         for server in self._listening:
             server.close()
-        tasks = asyncio.all_tasks() - {asyncio.current_task()}
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
         await asyncio.sleep(0)  # in which the transports close their sockets
 
 
