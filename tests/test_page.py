@@ -326,7 +326,7 @@ def test_an_outage_is_a_band_and_no_death(page: Page, cluster: Cluster) -> None:
     assert client.wait() == 0
     sentence = page.locator("#sentence")
     expect(sentence).to_have_text(
-        re.compile(r"The server was down for \d+\.\d\ss, at \d+\.\d\ss\.")
+        re.compile(r"The server was down from \d+\.\d\ss to \d+\.\d\ss\.")
     )
     expect(sentence).to_contain_text("factorial-4 = 24")
     assert "died" not in sentence.inner_text()

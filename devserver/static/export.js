@@ -1,7 +1,8 @@
 // Exports: the lanes as one SVG file, and the page as one HTML file that opens without a server.
 
-import { drawHead } from "/head.js";
-import { drawLane, shape, text } from "/lane.js";
+import { headOf, HEIGHT as HEAD } from "/head.js";
+import { laneOf } from "/lane.js";
+import { element, paint, text } from "/shapes.js";
 import { shortId, shortValue } from "/words.js";
 
 const ROW = 26;
@@ -13,31 +14,29 @@ const COLOURS = ["--text", "--quiet", "--surface", "--line", "--lane", "--kill",
 export async function saveSvg(model, runs, run) {
   const calls = [...model.promises.values()].filter(({ root }) => run.roots.includes(root));
   const axis = runs.axis(run);
-  const height = (calls.length + 1) * ROW;
-  const svg = shape("svg", {
-    xmlns: "http://www.w3.org/2000/svg", width: LABEL + LANE + VALUE, height, viewBox: `0 0 ${LABEL + LANE + VALUE} ${height}`,
-    "font-family": "system-ui, sans-serif",
-  });
-  const style = shape("style", {});
-  style.textContent = await laneStyle();
-  svg.append(style, document.querySelector("#hatch").closest("defs").cloneNode(true));
-  svg.append(shape("rect", { width: "100%", height: "100%", class: "ground" }));
-  const add = (draw, i) => {
-    const lane = shape("g", { class: "lane", transform: `translate(${LABEL} ${i * ROW})` });
-    draw(lane);
-    svg.append(lane);
+  const width = LABEL + LANE + VALUE;
+  const height = HEAD + calls.length * ROW;
+  const svg = element("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": "system-ui, sans-serif" });
+  svg.append(document.querySelector("#hatch").closest("defs").cloneNode(true));
+  svg.append(element("rect", { width: "100%", height: "100%", class: "ground" }));
+  const add = (y, lane, labels) => {
+    const group = svg.appendChild(element("g", { class: "lane", transform: `translate(${LABEL} ${y})` }));
+    paint(group, lane);
+    paint(svg.appendChild(element("g", { transform: `translate(0 ${y})` })), labels);
   };
-  add((lane) => drawHead(lane, model, { axis, start: run.from, width: LANE }), 0);
-  calls.forEach((call, i) => {
-    add((lane) => drawLane(lane, call, model, axis, LANE), i + 1);
-    svg.append(text(12, (i + 1) * ROW + 18, shortId(call.id, call.root.id), "label"));
-    svg.append(text(LABEL + LANE + 12, (i + 1) * ROW + 18, shortValue(call), "label"));
-  });
-  save(`${run.roots[0].id}.svg`, "image/svg+xml", new XMLSerializer().serializeToString(svg));
+  add(0, headOf(model, { axis, start: run.from, width: LANE }), []);
+  calls.forEach((call, i) => add(HEAD + i * ROW, laneOf(call, model, axis, LANE), [
+    text(12, 18, shortId(call.id, call.root.id), "label"),
+    text(LABEL + LANE + 12, 18, shortValue(call), "label"),
+  ]));
+  // The style goes in as text: as an element of this page, its policy would refuse it.
+  const picture = new XMLSerializer().serializeToString(svg);
+  const style = `<style>${laneStyle()}</style>`;
+  save(`${run.roots[0].id}.svg`, "image/svg+xml", picture.replace("<defs", () => `${style}<defs`));
 }
 
 // The part of the style sheet that concerns lanes, with this page's colours.
-async function laneStyle() {
+function laneStyle() {
   const sheet = [...document.styleSheets].flatMap((it) => [...it.cssRules]);
   const rules = sheet.filter(({ selectorText }) => selectorText && /^(\.lane|\.hatch)/.test(selectorText));
   const computed = getComputedStyle(document.documentElement);

@@ -1,6 +1,8 @@
 // The lane of a promise: what happened to it when, as segments and marks on an axis of time.
 
-const NS = "http://www.w3.org/2000/svg";
+import { line, rect, text } from "/shapes.js";
+
+const ROW = 26; // px, of which the lane takes the middle
 const HEIGHT = 14;
 const TOP = 6;
 
@@ -43,9 +45,11 @@ export function segmentsOf(promise, model) {
 
 // The moments at which another process took over a promise: { at, until, process, from }.
 export function takeoversOf(promise, model) {
+  const attempts = model.attempts(promise);
+  if (attempts.length < 2) return [];
   const takeovers = [];
   let holder;
-  for (const { claimedOn, endedOn, processId } of model.attempts(promise)) {
+  for (const { claimedOn, endedOn, processId } of attempts) {
     if (claimedOn === undefined) continue;
     if (holder !== undefined && holder !== processId) {
       takeovers.push({
@@ -58,24 +62,23 @@ export function takeoversOf(promise, model) {
   return takeovers;
 }
 
-// Draw a promise's lane into an <svg> of a width in pixels.
-export function drawLane(svg, promise, model, axis, width) {
+// The shapes of a promise's lane that is `width` pixels wide.
+export function laneOf(promise, model, axis, width) {
   const x = scale(axis, width);
-  const parts = backdrop(model, axis, width, 26);
+  const parts = backdrop(model, axis, width, ROW);
   for (const { kind, from, to, process } of segmentsOf(promise, model)) {
     if (to < axis.from || from > axis.to) continue;
     const left = x(from);
     const wide = Math.max(x(to) - left, kind === "claimed" ? 3 : 0.5);
     const colour = process && !process.isClient ? ` w${process.colour}` : "";
-    if (kind === "sleeps") {
+    const isAsleep = kind === "sleeps";
+    parts.push(rect(left, TOP, wide, HEIGHT, (isAsleep ? "waits" : kind) + colour));
+    if (isAsleep) {
       const mid = TOP + HEIGHT / 2;
-      parts.push(rect(left, wide, `waits${colour}`));
-      parts.push(shape("line", { x1: left + 2, x2: left + Math.max(wide - 1, 2), y1: mid, y2: mid, class: `sleeps${colour}` }));
-    } else {
-      parts.push(rect(left, wide, kind + colour));
+      parts.push(line(left + 2, mid, left + Math.max(wide - 1, 2), mid, `sleeps${colour}`));
     }
   }
-  parts.push(...killLines(model, axis, width, 26, promise));
+  parts.push(...killLines(model, axis, width, ROW, promise));
   const end = promise.completedOn === undefined ? width : x(promise.completedOn);
   for (const { at, until, process } of takeoversOf(promise, model)) {
     if (at < axis.from || at > axis.to) continue;
@@ -83,12 +86,12 @@ export function drawLane(svg, promise, model, axis, width) {
     if (end - after > 84) parts.push(text(after, 18, `↪ ${process.name}`, `taken roomy w${process.colour}`));
     else parts.push(text(x(at) - 2, 18, "↪", `taken w${process.colour}`));
   }
-  svg.replaceChildren(...parts);
+  return parts;
 }
 
-// Draw the lane of calls that are left out of the tree: only what goes through all lanes.
-export function drawThrough(svg, model, axis, width) {
-  svg.replaceChildren(...backdrop(model, axis, width, 26), ...killLines(model, axis, width, 26));
+// The shapes that go through the lanes of all calls, also of those that are left out of the tree.
+export function throughOf(model, axis, width) {
+  return [...backdrop(model, axis, width, ROW), ...killLines(model, axis, width, ROW)];
 }
 
 // A line for each death, with a cross on the promises that the process had.
@@ -102,7 +105,7 @@ export function killLines(model, axis, width, height, promise) {
     const pixel = Math.round(x(at));
     if (drawn.has(pixel) && !isHad) continue;
     drawn.add(pixel);
-    parts.push(shape("line", { x1: x(at), x2: x(at), y1: 0, y2: height, class: isHad ? "kill had" : "kill" }));
+    parts.push(line(x(at), 0, x(at), height, isHad ? "kill had" : "kill"));
     if (isHad) parts.push(text(x(at), 18, "✕", "cross"));
   }
   return parts;
@@ -112,7 +115,7 @@ export function killLines(model, axis, width, height, promise) {
 export function backdrop(model, axis, width, height) {
   const x = scale(axis, width);
   return outages(model, axis).map(({ from, to }) =>
-    shape("rect", { x: x(from), y: 0, width: Math.max(x(to) - x(from), 2), height, class: "outage" }));
+    rect(x(from), 0, Math.max(x(to) - x(from), 2), height, "outage"));
 }
 
 // The times within an axis at which the server was down.
@@ -122,21 +125,8 @@ export function outages(model, axis) {
     .map(({ at, activeUntil }) => ({ from: Math.max(activeUntil, axis.from), to: Math.min(at, axis.to) }));
 }
 
+// From a time on an axis to a place in px.
 export function scale({ from, to }, width) {
-  return (time) => Math.min(Math.max(((time - from) / (to - from)) * width, 0), width);
+  const factor = width / (to - from);
+  return (time) => Math.round(Math.min(Math.max((time - from) * factor, 0), width) * 10) / 10;
 }
-
-export function shape(name, attributes) {
-  const made = document.createElementNS(NS, name);
-  for (const key in attributes) made.setAttribute(key, attributes[key]);
-  return made;
-}
-
-export function text(x, y, words, className) {
-  const made = shape("text", { x, y, class: className });
-  made.textContent = words;
-  return made;
-}
-
-const rect = (x, width, className) =>
-  shape("rect", { x, y: TOP, width, height: HEIGHT, class: className });

@@ -5,6 +5,7 @@ import { Processes } from "/processes.js";
 import { isPending } from "/words.js";
 
 const RATE_WINDOW = 5000; // ms over which calls are counted for the rates
+const MOST = 10_000; // promises; with more, the page forgets finished ones
 
 export class Model {
   promises = new Map(); // by id, without timers
@@ -13,12 +14,13 @@ export class Model {
   counts = { pending: 0, resolved: 0, rejected: 0, timers: 0 };
   leftOut = false;
   startedOn; // when the server started
-  version = 0; // grows with every event that changes something
-  structure = 0; // grows with every promise
+  version = 0; // grows with every event
+  sent = new Set(); // promises whose task was sent to a process that has not claimed it
   #ahead = 0; // how many ms the server's clock is ahead of the browser's
+  #most = MOST; // promises; with more, it forgets some
   #frozen; // the server's time when the server was last heard, while it is gone
   #flow = []; // how many calls were created and finished when, for the rates
-  #deaths = { version: -1 };
+  #deaths = { key: "", list: [] };
 
   // The server's time. It stands still while the server is gone, since nothing can happen then.
   get now() {
@@ -41,7 +43,8 @@ export class Model {
       this.counts = { pending: 0, resolved: 0, rejected: 0, timers: 0 };
       this.leftOut = event.leftOut ?? false;
       this.startedOn = event.startedOn;
-      this.structure += 1;
+      this.sent.clear();
+      this.#deaths = { key: "", list: [] };
     }
     this.version += 1;
     this.#takePromises(event.promises ?? [], isFirst);
@@ -58,6 +61,20 @@ export class Model {
     return {
       created: sum("created") / (RATE_WINDOW / 1000), finished: sum("finished") / (RATE_WINDOW / 1000),
     };
+  }
+
+  // If there are too many promises, forget finished ones, the oldest first, apart from those that
+  // `isKept` accepts.
+  forget(isKept) {
+    if (this.promises.size <= this.#most) return;
+    const gone = new Set();
+    for (const root of this.roots) {
+      if (this.promises.size <= MOST / 2) break;
+      if (this.#forgetBelow(root, isKept)) gone.add(root);
+    }
+    this.roots = renumbered(this.roots.filter((root) => !gone.has(root)));
+    this.#most = Math.max(MOST, this.promises.size + MOST / 2);
+    this.leftOut = true;
   }
 
   // The attempts at a promise, in order. Each one: when its task became available, when the
@@ -84,11 +101,19 @@ export class Model {
   }
 
   // The processes that disconnected for good while promises that they had claimed last were
-  // pending, the oldest
-  // first. Each one has these promises and their roots.
+  // pending, the oldest first. Each one has these promises and their roots.
   get deaths() {
     const version = `${this.version} ${Math.floor(this.now / 1000)}`; // a return may be overdue
-    if (this.#deaths.version !== version) this.#deaths = { version, list: this.#findDeaths() };
+    if (this.#deaths.version === version) return this.#deaths.list;
+    const gone = new Map();
+    for (const process of this.processes) {
+      const at = this.processes.goneOn(process, this.now);
+      if (at !== undefined) gone.set(process.id, { process, at, had: new Set(), roots: new Set() });
+    }
+    // What a process had when it died does not change later.
+    const key = [...gone.values()].map(({ process, at }) => `${process.id} ${at}`).join("\n");
+    if (key !== this.#deaths.key) this.#deaths = { key, list: this.#findDeaths(gone) };
+    this.#deaths.version = version;
     return this.#deaths.list;
   }
 
@@ -98,12 +123,7 @@ export class Model {
     return death?.had.has(promise) ? death.at : undefined;
   }
 
-  #findDeaths() {
-    const gone = new Map();
-    for (const process of this.processes) {
-      const at = this.processes.goneOn(process, this.now);
-      if (at !== undefined) gone.set(process.id, { process, at, had: new Set(), roots: new Set() });
-    }
+  #findDeaths(gone) {
     if (!gone.size) return [];
     for (const promise of this.promises.values()) {
       const claims = this.attempts(promise).filter(({ claimedOn }) => claimedOn !== undefined);
@@ -129,7 +149,10 @@ export class Model {
       }
       if (old) {
         this.counts[kindOf(old)] -= 1;
-        if (isPending(old) && !isPending(promise)) flow.finished += 1;
+        if (isPending(old) && !isPending(promise)) {
+          flow.finished += 1;
+          old.root.finished += 1;
+        }
         Object.assign(old, promise);
       } else {
         flow.created += 1;
@@ -143,20 +166,33 @@ export class Model {
   }
 
   #add(promise, parent) {
+    const siblings = parent ? parent.children : this.roots;
     const added = {
       ...promise, parentNode: parent, children: [], timers: new Map(), endedTimers: new Set(),
       tasks: new Map(), lost: [], attempts: undefined, waits: new Set(),
-      callers: new Set(), refs: new Set(), active: promise.createdOn, calls: 1,
+      callers: new Set(), refs: new Set(), place: siblings.length,
+      active: promise.createdOn, calls: 0, finished: 0, version: 0, // of a root: about its run
     };
     added.root = parent ? parent.root : added;
     this.promises.set(promise.id, added);
-    if (parent) {
-      parent.children.push(added);
-      added.root.calls += 1;
-    } else {
-      this.roots.push(added);
+    siblings.push(added);
+    added.root.calls += 1;
+    if (!isPending(added)) added.root.finished += 1;
+  }
+
+  // Forget a call and all below it, apart from what is pending or kept and what leads there.
+  // Returns whether nothing is left.
+  #forgetBelow(promise, isKept) {
+    const all = [promise];
+    for (const it of all) all.push(...it.children);
+    const left = new Set();
+    for (const it of all) {
+      for (let up = isPending(it) || isKept(it) ? it : undefined; up && !left.has(up); up = up.parentNode) left.add(up);
     }
-    this.structure += 1;
+    for (const it of all) if (!left.has(it)) this.promises.delete(it.id);
+    for (const it of left) it.children = renumbered(it.children.filter((child) => left.has(child)));
+    promise.root.version = this.version;
+    return left.size === 0;
   }
 
   #takeTimer(timer, parent) {
@@ -176,6 +212,8 @@ export class Model {
     if (!promise) return; // older than what is shown
     promise.tasks.set(task.sortId, task);
     promise.attempts = undefined;
+    if (task.state === "ENQUEUED") this.sent.add(promise);
+    else this.sent.delete(promise);
     this.#touch(promise, Math.max(task.createdOn, task.claimedOn ?? 0, task.completedOn ?? 0));
     if (task.leafPromiseId && !task.isTimer) this.#connect(promise, task.leafPromiseId);
   }
@@ -204,8 +242,15 @@ export class Model {
   }
 
   #touch(promise, time) {
+    promise.changed = this.version;
+    promise.root.version = this.version;
     promise.root.active = Math.max(promise.root.active, time);
   }
+}
+
+function renumbered(siblings) {
+  siblings.forEach((it, place) => Object.assign(it, { place }));
+  return siblings;
 }
 
 function kindOf(promise) {
@@ -213,9 +258,10 @@ function kindOf(promise) {
   return promise.state === "RESOLVED" ? "resolved" : "rejected";
 }
 
+// In the order of the tasks, not of the times: the server's clock may have been set back.
 function attemptsOf(promise) {
   const attempts = [];
-  for (const task of promise.tasks.values()) {
+  for (const task of [...promise.tasks.values()].sort((a, b) => a.sortId - b.sortId)) {
     let availableOn = task.createdOn;
     for (const lost of promise.lost) {
       if (lost.task !== task.sortId) continue;
@@ -230,6 +276,5 @@ function attemptsOf(promise) {
       outcome: task.completedOn === undefined ? undefined : "completed",
     });
   }
-  const start = (it) => it.claimedOn ?? it.sentOn ?? it.availableOn;
-  return attempts.sort((a, b) => start(a) - start(b));
+  return attempts;
 }

@@ -11,7 +11,7 @@ export class Moment {
   #span = { from: 0, to: 1 }; // of the run
   #go;
 
-  // `go` gets a time, or undefined for now.
+  // `go` is called when the user has chosen another moment.
   constructor(go) {
     this.#go = go;
     this.#slider.addEventListener("input", () => {
@@ -53,6 +53,6 @@ export class Moment {
 
   #show(time) {
     this.time = time;
-    this.#go(time);
+    this.#go();
   }
 }

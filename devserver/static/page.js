@@ -15,7 +15,6 @@ import { Strip } from "/strip.js";
 import { Tree } from "/tree.js";
 import { Zoom } from "/zoom.js";
 
-const MAX_PROMISES = 10_000; // with more, the page starts over with the newest ones
 const MAX_EVENTS = 200;
 const INTERVAL = 250; // ms between two drawings of what only time changes
 const QUIET = 3000; // ms between two announcements to a screen reader
@@ -36,16 +35,19 @@ const panel = new Panel(model, (id) => {
 const rows = new Rows(at("promises"), { model, tree, runs, open: (id) => panel.open(id) });
 const filter = new Filter(model, (matches) => {
   tree.filter(matches);
-  draw();
+  schedule();
 });
-const zoom = new Zoom(runs, focused, draw);
+const zoom = new Zoom(runs, focused, schedule);
 const moment = new Moment(go);
 // A saved page has its run in it, and needs no server.
 const recorded = at("recorded");
 const feed = recorded ? undefined : new Feed(hear, lost);
 
-let isWaiting = false; // for the next frame
+let next; // the frame in which the page is drawn again, if something has changed
+let drawnOn = 0; // when it was drawn last
+let isLate = false; // whether the model is not that of the moment that the user has chosen
 let said = { at: 0, shape: "" };
+let told = {}; // what the list of events was made from
 let event = -1; // the place of the event that `j` and `k` go from
 
 function hear(message) {
@@ -57,13 +59,14 @@ function hear(message) {
     ...(message.promises ?? []).map(({ id }) => id),
     ...(message.tasks ?? []).map(({ rootPromiseId }) => rootPromiseId),
   ]));
-  if (live.promises.size > MAX_PROMISES) feed?.listen();
-  if (isWaiting) return;
-  isWaiting = true;
-  requestAnimationFrame(() => {
-    isWaiting = false;
-    draw();
-  });
+  // What the user looks at stays.
+  live.forget((promise) => promise.id === panel.id || rows.has(promise));
+  schedule();
+}
+
+// Draw the page in the next frame, however much has changed until then.
+function schedule() {
+  next ??= requestAnimationFrame(draw);
 }
 
 function lost(text) {
@@ -81,8 +84,15 @@ function focused() {
   return open ? runs.of(open) : runs.newest;
 }
 
-// Show the page as it was at a time, or as it is now.
-function go(time) {
+// Show the page as it was at the time of `moment`, or as it is now.
+function go() {
+  isLate = true;
+  schedule();
+}
+
+function turnBack() {
+  isLate = false;
+  const { time } = moment;
   if (time !== undefined && model === live) runs.keep(focused());
   model = live;
   if (time !== undefined) {
@@ -93,27 +103,33 @@ function go(time) {
   for (const part of [tree, runs, strip, rows, panel, filter]) part.use(model);
   if (time === undefined) runs.keep(undefined);
   document.body.classList.toggle("past", time !== undefined);
-  draw();
 }
 
 function draw() {
+  cancelAnimationFrame(next);
+  next = undefined;
+  drawnOn = Date.now();
+  if (isLate) turnBack();
   const { counts } = model;
   for (const name in counts) setText(at(name), counts[name].toLocaleString("en"));
-  document.title = counts.pending ? `${counts.pending} pending – devserver` : "devserver";
+  const title = counts.pending ? `${counts.pending} pending – devserver` : "devserver";
+  if (document.title !== title) document.title = title;
   at("empty").hidden = model.promises.size > 0;
+  at("start").hidden = [...model.processes].some(({ isConnected, isClient }) => isConnected && !isClient);
   at("tree").hidden = model.promises.size === 0;
   at("left-out").hidden = !model.leftOut;
+  // The rows measure where they are. Whatever is written before that makes it slow.
+  rows.draw();
   const run = focused();
   const axis = run ? runs.axis(run) : { from: model.now - 1, to: model.now };
   strip.draw(run, run ? runs.whole(run) : axis, axis);
   const end = run && (run.isPending ? live.now : run.end);
   moment.draw(run, model === live ? end : Math.max(moment.end, moment.time), live.deaths);
   if (model === live) moment.end = end;
-  rows.draw();
   at("nothing").hidden = tree.rows.length > 0 || model.promises.size === 0;
   tell(run);
   drawRates();
-  if (at("story").open) drawEvents();
+  drawEvents();
   panel.draw();
 }
 
@@ -137,6 +153,10 @@ function drawRates() {
 }
 
 function drawEvents() {
+  if (!at("story").open) return;
+  const { version, deaths } = model;
+  if (told.model === model && told.version === version && told.deaths === deaths) return;
+  told = { model, version, deaths };
   const items = events(model).slice(0, MAX_EVENTS).map(({ at: time, kind, text, promise }) => {
     const item = document.createElement("li");
     const icon = document.createElement("span");
@@ -204,8 +224,14 @@ if (recorded) {
 }
 
 setInterval(() => {
-  if (!document.hidden && !document.body.classList.contains("stale")) draw();
+  if (!document.body.classList.contains("stale") && Date.now() - drawnOn >= INTERVAL) schedule();
 }, INTERVAL);
+// The lanes are as wide as the window and the panel leave room for.
+new ResizeObserver(() => {
+  strip.resize();
+  rows.resize();
+  draw();
+}).observe(at("strip"));
 addEventListener("hashchange", () => {
   draw();
   const promise = model.promises.get(panel.id);

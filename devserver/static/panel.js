@@ -64,7 +64,6 @@ export class Panel {
     this.#promise = undefined;
     this.#error = "";
     this.#body.replaceChildren();
-    dispatchEvent(new Event("resize"));
     if (this.id !== undefined) this.#load();
   }
 

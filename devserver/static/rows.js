@@ -1,13 +1,16 @@
 // The tree's rows in the document: only those that are on the screen, so thousands cost no more
 // than dozens. The rows scroll with the page, and the arrow keys move between them.
 
-import { drawHead } from "/head.js";
-import { drawLane, drawThrough, shape, takeoversOf } from "/lane.js";
+import { headOf } from "/head.js";
+import { laneOf, takeoversOf, throughOf } from "/lane.js";
+import { element, paint } from "/shapes.js";
+import { heightOf } from "/tree.js";
 import { count, isPending, seconds, shortId, shortValue, stateName } from "/words.js";
 
-const MARGIN = 8; // rows above and below the screen
-const HEIGHT = 26; // of a row, px; also in the style sheet
+const MARGIN = 200; // px above and below the screen in which there are rows too
+const HEIGHT = 26; // of a call's row, px; also in the style sheet
 const STEP = 14; // of the indentation, px
+const TAIL = 8; // characters at the end of an id that are always shown
 const ICONS = { PENDING: "○", RESOLVED: "✓" };
 
 export class Rows {
@@ -17,6 +20,8 @@ export class Rows {
   #runs;
   #open; // called with the id of a promise that the user wants to see in full
   #rows = new Map(); // by key, those in the document
+  #shown = []; // the same with their rows of the tree, from the top to the bottom
+  #width = 0; // of the lanes, px; 0 if not known
   #chosen; // the key of the row that had the keyboard's focus last
   #lit = new Set(); // ids that the pointer's row lights up
 
@@ -33,14 +38,16 @@ export class Rows {
     list.addEventListener("click", (event) => this.#click(event));
     list.addEventListener("pointerover", (event) => this.#light(event.target.closest("li")));
     list.addEventListener("pointerleave", () => this.#light(undefined));
-    for (const type of ["scroll", "resize"]) {
-      addEventListener(type, () => requestAnimationFrame(() => this.draw()), { passive: true });
-    }
+    addEventListener("scroll", () => requestAnimationFrame(() => this.#scroll()), { passive: true });
   }
 
   use(model) {
     this.#model = model;
-    for (const row of this.#rows.values()) row.querySelector(".lane").dataset.key = "";
+  }
+
+  // Whether a promise has a row in the document.
+  has(promise) {
+    return this.#rows.has(promise.id);
   }
 
   // Bring a promise's row onto the screen.
@@ -50,117 +57,151 @@ export class Rows {
     if (i >= 0) this.#go(i, hasFocus);
   }
 
-  // Draw the rows that are on the screen.
+  // Bring the rows that are on the screen up to date.
   draw() {
-    this.#tree.update();
-    const { rows } = this.#tree;
     const top = this.#list.getBoundingClientRect().top;
-    const first = Math.max(0, Math.floor(-top / HEIGHT) - MARGIN);
-    const last = Math.min(rows.length, Math.ceil((innerHeight - top) / HEIGHT) + MARGIN);
-    this.#list.style.height = `${rows.length * HEIGHT}px`;
+    const anchor = top < 0 ? this.#tree.rows.slice(this.#firstAt(-top), this.#firstAt(-top) + 50) : [];
+    const before = anchor.map(({ y }) => y);
+    this.#tree.update();
+    this.#list.style.height = `${this.#tree.height}px`;
+    const moved = this.#keepInSight(anchor, before);
+    this.#place(top - moved);
+    for (const [item, row] of this.#shown) this.#fill(item, row);
+  }
 
+  // Show the rows that have come onto the screen. The others are as they were.
+  #scroll() {
+    const added = this.#place(this.#list.getBoundingClientRect().top);
+    for (const [item, row] of this.#shown) if (added.has(item)) this.#fill(item, row);
+  }
+
+  // If rows have been added or removed above those that the user looks at, scroll by as much.
+  // Returns by how much.
+  #keepInSight(anchor, before) {
+    const now = new Map(anchor.length ? this.#tree.rows.map((row) => [row.key, row.y]) : []);
+    const i = anchor.findIndex(({ key }) => now.has(key));
+    const moved = i < 0 ? 0 : now.get(anchor[i].key) - before[i];
+    if (moved) scrollBy(0, moved);
+    return moved;
+  }
+
+  // The index of the first row that ends below a height.
+  #firstAt(y) {
+    const { rows } = this.#tree;
+    let [low, high] = [0, rows.length];
+    while (low < high) {
+      const middle = (low + high) >> 1;
+      if (rows[middle].y + heightOf(rows[middle]) <= y) low = middle + 1;
+      else high = middle;
+    }
+    return low;
+  }
+
+  // Put an element for each row on the screen into the document. Returns the new ones.
+  #place(top) {
+    const { rows } = this.#tree;
     const wanted = new Map();
-    for (let i = first; i < last; i += 1) wanted.set(rows[i].key, i);
+    for (let i = this.#firstAt(-top - MARGIN); i < rows.length && rows[i].y < innerHeight - top + MARGIN; i += 1) {
+      wanted.set(rows[i].key, i);
+    }
     // The focused row stays in the document off the screen too, or the keyboard loses its place.
     const current = this.#current;
     if (current >= 0) wanted.set(rows[current].key, current);
     for (const [key, item] of this.#rows) {
-      if (!wanted.has(key)) {
-        item.remove();
-        this.#rows.delete(key);
-      }
+      if (wanted.has(key)) continue;
+      item.remove();
+      this.#rows.delete(key);
     }
-    const inOrder = [...wanted].sort((a, b) => a[1] - b[1]);
-    const added = [];
-    inOrder.forEach(([key, i], k) => {
+    const added = new Set();
+    this.#shown = [...wanted].sort((a, b) => a[1] - b[1]).map(([key, i], k) => {
       const item = this.#rows.get(key) ?? newRow();
-      if (!this.#rows.has(key)) added.push(item);
+      if (!this.#rows.has(key)) added.add(item);
       this.#rows.set(key, item);
       if (this.#list.children[k] !== item) this.#list.insertBefore(item, this.#list.children[k]);
-      item.style.transform = `translateY(${i * HEIGHT}px)`;
-      item.tabIndex = i === current ? 0 : -1;
+      const place = `translateY(${rows[i].y}px)`;
+      if (item.style.transform !== place) item.style.transform = place;
+      const tabIndex = i === current ? 0 : -1;
+      if (item.tabIndex !== tabIndex) item.tabIndex = tabIndex;
+      return [item, rows[i]];
     });
-    const width = this.#rows.size ? inOrder.length && this.#rows.get(inOrder[0][0]).querySelector(".lane").clientWidth : 0;
-    for (const [key, i] of inOrder) this.#fill(this.#rows.get(key), rows[i], width);
+    this.#width ||= this.#list.querySelector(".lane")?.clientWidth ?? 0;
+    return added;
+  }
+
+  // The lanes have another width now.
+  resize() {
+    this.#width = 0;
   }
 
   // The index of the row that the Tab key leads to: where the keyboard was, or the first one.
   get #current() {
     const { rows } = this.#tree;
     const i = this.#chosen === undefined ? -1 : rows.findIndex(({ key }) => key === this.#chosen);
-    return i >= 0 ? i : rows.length - 1 >= 0 ? 0 : -1;
+    return i >= 0 ? i : Math.min(rows.length - 1, 0);
   }
 
-  #fill(item, row, width) {
+  #fill(item, row) {
     const { promise, kind } = row;
     item.dataset.key = row.key;
     item.dataset.id = promise.id;
-    item.ariaLevel = row.level;
-    const siblings = row.kind === "run" || !promise.parentNode ? this.#model.roots : promise.parentNode.children;
-    item.ariaSetSize = kind === "call" && promise.parentNode === undefined && row.level === 2 ? 1 : siblings.length;
-    item.ariaPosInSet = item.ariaSetSize === "1" ? 1 : place(siblings, promise, !promise.parentNode);
-    const canFold = kind === "run" || promise.children.length > 0;
+    const siblings = kind === "run" || !promise.parentNode ? this.#model.roots : promise.parentNode.children;
+    const isAlone = kind === "call" && !promise.parentNode && row.level === 2; // below its run's row
+    const place = promise.parentNode ? promise.place + 1 : siblings.length - promise.place;
+    setAttribute(item, "aria-level", row.level);
+    setAttribute(item, "aria-setsize", isAlone ? 1 : siblings.length);
+    setAttribute(item, "aria-posinset", isAlone ? 1 : place);
+    const canFold = kind === "run" || (kind === "call" && promise.children.length > 0);
     const foldKey = kind === "run" ? row.key : promise.id;
-    if (canFold && kind !== "fold") item.ariaExpanded = String(!this.#tree.isFolded(foldKey));
-    else item.removeAttribute("aria-expanded");
+    setAttribute(item, "aria-expanded", canFold ? !this.#tree.isFolded(foldKey) : undefined);
     const isLit = this.#lit.has(promise.id) && kind === "call";
     const state = isPending(promise) ? "pending" : promise.state === "RESOLVED" ? "resolved" : "rejected";
     setClass(item, `${kind} ${state}${isLit ? " lit" : ""}${row.level === 1 ? " root" : ""}`);
-    if (kind === "run") this.#fillRun(item, row, width);
-    else if (kind === "fold") this.#fillFold(item, row, width);
-    else this.#fillCall(item, row, width);
+    if (kind === "run") this.#fillRun(item, row);
+    else if (kind === "fold") this.#fillFold(item, row);
+    else this.#fillCall(item, row);
   }
 
-  #fillRun(item, { promise, key }, width) {
+  #fillRun(item, { promise, key }) {
     const run = this.#runs.of(promise);
-    const [rails, name, lane, what, age, worker] = item.children;
-    rails.replaceChildren();
+    const [, name, lane, what, age, worker] = item.children;
     setLabel(name, promise.id, this.#tree.isFolded(key) ? "▸" : "▾");
-    name.style.paddingInlineStart = "";
     const kills = this.#model.deaths.filter(({ roots }) => roots.has(promise)).length;
     const summary = [count(promise.calls, "call"), kills ? count(kills, "kill") : ""].filter(Boolean);
     setText(what, summary.join(", "));
     setText(age, seconds((promise.completedOn ?? this.#model.now) - promise.createdOn));
     setText(worker, "");
     setClass(worker, "worker");
-    drawHead(lane, this.#model, { axis: this.#runs.axis(run), start: run.from, width });
-    lane.dataset.key = "";
+    paint(lane, headOf(this.#model, { axis: this.#runs.axis(run), start: run.from, width: this.#width }));
   }
 
-  #fillFold(item, row, width) {
-    const [rails, name, lane, what, age, worker] = item.children;
+  #fillFold(item, row) {
+    const [rails, name, lane, what, , worker] = item.children;
     drawRails(rails, row);
-    name.style.paddingInlineStart = `${26 + row.indent * STEP}px`;
-    const pending = [...row.hidden].filter(isPending).length;
-    setLabel(name, `… ${row.hidden.size.toLocaleString("en")} more`, "");
-    setText(what, pending ? `${pending.toLocaleString("en")} pending` : "all finished");
-    for (const cell of [age, worker]) setText(cell, "");
+    indent(name, row);
+    setLabel(name, `… ${row.hidden.length.toLocaleString("en")} more`, "");
+    setText(what, row.pending ? `${row.pending.toLocaleString("en")} pending` : "all finished");
     setClass(worker, "worker");
-    drawThrough(lane, this.#model, this.#runs.axis(this.#runs.of(row.promise)), width);
-    lane.dataset.key = "";
+    paint(lane, throughOf(this.#model, this.#runs.axis(this.#runs.of(row.promise)), this.#width));
   }
 
-  #fillCall(item, row, width) {
+  #fillCall(item, row) {
     const { promise } = row;
     const [rails, name, lane, what, age, worker] = item.children;
     drawRails(rails, row);
-    name.style.paddingInlineStart = `${26 + row.indent * STEP}px`;
+    indent(name, row);
     const isAlone = row.level === 1;
     setLabel(name, isAlone ? promise.id : shortId(promise.id, promise.root.id), ICONS[promise.state] ?? "✕", promise.id);
     setRefs(name, promise);
-    setText(what, this.#what(promise));
-    what.title = isPending(promise) ? "" : shortValue(promise);
+    const words = this.#what(promise);
+    setText(what, words);
+    setTitle(what, words);
     setText(age, seconds((promise.completedOn ?? this.#model.now) - promise.createdOn));
     const last = this.#model.lastWorker(promise);
     setText(worker, last ? `${takeoversOf(promise, this.#model).length ? "↪ " : ""}${last.name}` : "");
-    worker.title = last?.label ?? "";
+    setTitle(worker, last?.label ?? "");
     setClass(worker, `worker${last && !last.isClient ? ` w${last.colour}` : ""}`);
     const axis = this.#runs.axis(this.#runs.of(promise));
-    const time = isPending(promise) ? this.#model.now : this.#model.version;
-    const key = `${promise.id} ${axis.from} ${axis.to} ${width} ${time}`;
-    if (lane.dataset.key === key) return;
-    lane.dataset.key = key;
-    drawLane(lane, promise, this.#model, axis, width);
+    paint(lane, laneOf(promise, this.#model, axis, this.#width));
   }
 
   // A promise's value, or what it does or waits for.
@@ -243,7 +284,7 @@ export class Rows {
 
   #go(i, hasFocus = true) {
     this.#chosen = this.#tree.rows[i].key;
-    const top = this.#list.getBoundingClientRect().top + i * HEIGHT;
+    const top = this.#list.getBoundingClientRect().top + this.#tree.rows[i].y;
     if (top < 2 * HEIGHT) scrollBy(0, top - 2 * HEIGHT);
     if (top > innerHeight - 3 * HEIGHT) scrollBy(0, top - innerHeight + 3 * HEIGHT);
     this.draw();
@@ -264,7 +305,7 @@ export function doing(promise, model) {
   }
   if (open.length) return "waits for a worker";
   const { timer, ids } = model.waits(promise);
-  if (timer) return `sleeps, ${seconds(timer.timeout - model.now)} left`;
+  if (timer) return `sleeps ${seconds(timer.timeout - model.now)} more`;
   if (!ids.length) return promise.tasks.size ? "waits" : "pending";
   const more = ids.length > 1 ? ` and ${ids.length - 1} more` : "";
   return `waits for ${shortId(ids[0], promise.root.id)}${more}`;
@@ -278,14 +319,28 @@ function setClass(node, name) {
   if (node.className !== name) node.className = name;
 }
 
+function setTitle(node, title) {
+  if (node.title !== title) node.title = title;
+}
+
+function setAttribute(node, name, value) {
+  if (value === undefined) node.removeAttribute(name);
+  else if (node.getAttribute(name) !== String(value)) node.setAttribute(name, value);
+}
+
+function indent(name, row) {
+  const padding = `${26 + row.indent * STEP}px`;
+  if (name.style.paddingInlineStart !== padding) name.style.paddingInlineStart = padding;
+}
+
 // Put an id into its cell. If it is too long, its middle is left out: ids differ at the end.
 function setLabel(cell, label, icon, title = label) {
   const [mark, head, tail] = cell.children;
   setText(mark, icon);
-  const cut = label.length > 14 ? label.length - 8 : label.length;
+  const cut = Math.max(label.length - TAIL, 0);
   setText(head, label.slice(0, cut));
   setText(tail, label.slice(cut));
-  cell.title = title;
+  setTitle(cell, title);
 }
 
 // The calls that a promise shares with others stand once in the tree, below their first caller.
@@ -303,27 +358,22 @@ function setRefs(cell, promise) {
   }));
 }
 
-function drawRails(svg, { indent, rails, branch, isChained, hasCalls }) {
-  const key = `${indent} ${rails} ${branch} ${isChained} ${hasCalls}`;
+function drawRails(svg, { indent: depth, rails, branch, isChained, hasCalls }) {
+  const key = `${depth} ${rails} ${branch} ${isChained} ${hasCalls}`;
   if (svg.dataset.key === key) return;
   svg.dataset.key = key;
   const x = (column) => 17 + column * STEP;
   const lines = rails.map((column) => `M${x(column)} 0V${HEIGHT}`);
-  if (branch) lines.push(`M${x(indent - 1)} 0V${HEIGHT / 2 - 4}q0 4 4 4H${x(indent) - 7}`);
-  if (isChained) lines.push(`M${x(indent)} 0V${HEIGHT / 2 - 7}`);
-  if (hasCalls) lines.push(`M${x(indent)} ${HEIGHT / 2 + 7}V${HEIGHT}`);
-  svg.replaceChildren(shape("path", { d: lines.join("") || "M0 0" }));
-}
-
-function place(siblings, promise, isNewestFirst) {
-  const i = siblings.length < 200 ? siblings.indexOf(promise) : siblings.findIndex((it) => it === promise);
-  return isNewestFirst ? siblings.length - i : i + 1;
+  if (branch) lines.push(`M${x(depth - 1)} 0V${HEIGHT / 2 - 4}q0 4 4 4H${x(depth) - 7}`);
+  if (isChained) lines.push(`M${x(depth)} 0V${HEIGHT / 2 - 7}`);
+  if (hasCalls) lines.push(`M${x(depth)} ${HEIGHT / 2 + 7}V${HEIGHT}`);
+  svg.replaceChildren(element("path", { d: lines.join("") || "M0 0" }));
 }
 
 function newRow() {
   const row = document.createElement("li");
   row.setAttribute("role", "treeitem");
-  const rails = shape("svg", { class: "rails", "aria-hidden": "true" });
+  const rails = element("svg", { class: "rails", "aria-hidden": "true" });
   const name = document.createElement("span");
   name.className = "id";
   for (const part of ["mark", "head", "tail", "refs"]) {
@@ -331,7 +381,7 @@ function newRow() {
     span.className = part;
     name.append(span);
   }
-  const lane = shape("svg", { class: "lane", "aria-hidden": "true" });
+  const lane = element("svg", { class: "lane", "aria-hidden": "true" });
   row.append(rails, name, lane);
   for (const part of ["what", "age", "worker"]) {
     const cell = document.createElement("span");

@@ -4,7 +4,6 @@ const IDLE = 10_000; // ms after which a pending root that does nothing holds no
 
 export class Runs {
   #model;
-  #of = new Map(); // the run of each root
   #version = -1;
   #zoomed; // the run that is zoomed, and its window
   #kept; // the run whose past is shown, and its axis, which stays as it is
@@ -27,7 +26,7 @@ export class Runs {
 
   of(promise) {
     this.update();
-    return this.#of.get(promise.root);
+    return promise.root.run;
   }
 
   get newest() {
@@ -39,7 +38,6 @@ export class Runs {
     if (this.#version === this.#model.version) return;
     this.#version = this.#model.version;
     const { now } = this.#model;
-    this.#of.clear();
     this.list = [];
     for (const root of this.#model.roots) {
       const end = root.completedOn ?? Math.min(now, root.active + IDLE);
@@ -51,7 +49,7 @@ export class Runs {
       run.roots.push(root);
       run.end = Math.max(run.end, end, root.active);
       run.isPending ||= root.completedOn === undefined;
-      this.#of.set(root, run);
+      root.run = run;
     }
   }
 

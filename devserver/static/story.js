@@ -3,7 +3,7 @@
 import { outages, takeoversOf } from "/lane.js";
 import { count, isPending, listed, seconds, shortId, shortValue, stateName } from "/words.js";
 
-const AT_ONCE = 500; // ms within which a takeover counts as immediate
+const AT_ONCE = 100; // ms within which a takeover counts as immediate
 const UNCLAIMED = 1000; // ms after which the page says that a message is not claimed
 const MOST_TAKEN = 4; // calls of one survivor that the sentence names
 const MOST_NAMES = 4; // calls that it names in any other list
@@ -14,11 +14,11 @@ const MOST_DEATHS = 3; // that the sentence tells, the newest ones
 export function sentence(model, run) {
   if (!run) return "";
   const root = run.roots.at(-1);
-  const deaths = model.deaths.filter(({ roots }) => run.roots.some((root) => roots.has(root)));
+  const deaths = model.deaths.filter(({ roots }) => [...roots].some((it) => it.run === run));
   const parts = deaths.slice(-MOST_DEATHS).map((death) => tellDeath(model, death, run));
   if (deaths.length > MOST_DEATHS) parts.unshift(`${deaths.length - MOST_DEATHS} other workers died earlier.`);
   for (const { from, to } of outages(model, { from: run.from, to: run.end })) {
-    parts.push(`The server was down for ${seconds(to - from)}, at ${seconds(from - run.from)}.`);
+    parts.push(`The server was down from ${seconds(from - run.from)} to ${seconds(to - run.from)}.`);
   }
   parts.push(...unclaimed(model, run));
   if (isPending(root)) {
@@ -64,13 +64,18 @@ export function events(model) {
   return found.filter(({ at }) => at >= shownFrom - 60_000).sort((a, b) => b.at - a.at);
 }
 
-function tellDeath(model, { process, at, had }, run) {
-  const roots = new Set(run.roots);
-  const calls = [...had].filter(({ root }) => roots.has(root)).sort((a, b) => a.sortId - b.sortId);
-  const name = (promise) => shortId(promise.id, promise.root.id);
+function tellDeath(model, death, run) {
+  const key = `${model.version} ${run.from}`;
+  if (death.told?.key !== key) death.told = { key, words: describe(model, death, run) };
+  return death.told.words;
+}
+
+function describe(model, { process, at, had }, run) {
+  const calls = [...had].filter(({ root }) => root.run === run).sort((a, b) => a.sortId - b.sortId);
+  const named = (promises) => listed(promises.map(nameOf), MOST_NAMES);
   const takers = new Map(); // what each survivor took over
   const waiting = [];
-  const awaited = new Set();
+  const awaited = new Map(); // by the id that they wait for
   const needed = [];
   const sleeping = [];
   for (const call of calls) {
@@ -78,30 +83,31 @@ function tellDeath(model, { process, at, had }, run) {
     if (next) {
       const heir = model.processes.named(next.processId);
       const delay = next.claimedOn - at;
-      takers.set(heir.name, [...(takers.get(heir.name) ?? []), { name: name(call), delay }]);
+      if (!takers.has(heir.name)) takers.set(heir.name, []);
+      takers.get(heir.name).push({ call, delay });
     } else if (isPending(call)) {
       const { timer, ids } = model.waits(call);
       const isOpen = model.attempts(call).some(({ endedOn, claimedOn }) => endedOn === undefined && claimedOn === undefined);
-      if (isOpen) needed.push(name(call));
-      else if (timer) sleeping.push(name(call));
+      if (isOpen) needed.push(call);
+      else if (timer) sleeping.push(call);
       else if (ids.length) {
-        waiting.push(name(call));
-        for (const id of ids) awaited.add(shortId(id, call.root.id));
-      } else needed.push(name(call));
+        waiting.push(call);
+        for (const id of ids) awaited.set(id, call);
+      } else needed.push(call);
     }
   }
   for (const taken of takers.values()) taken.sort((a, b) => a.delay - b.delay);
   const clauses = [...takers].sort(([, a], [, b]) => a[0].delay - b[0].delay)
     .map(([heir, taken]) => `${heir} took over ${grouped(taken)}`);
-  if (needed.length) clauses.push(`${listed(needed, MOST_NAMES)} ${needed.length > 1 ? "wait" : "waits"} for a worker`);
-  if (sleeping.length) clauses.push(`${listed(sleeping, MOST_NAMES)} ${sleeping.length > 1 ? "need" : "needs"} no worker while asleep`);
+  if (needed.length) clauses.push(`${named(needed)} ${needed.length > 1 ? "wait" : "waits"} for a worker`);
+  if (sleeping.length) clauses.push(`${named(sleeping)} ${sleeping.length > 1 ? "need" : "needs"} no worker while asleep`);
   if (waiting.length) {
-    const until = `${listed([...awaited], MOST_NAMES)} ${awaited.size > 1 ? "have" : "has"} finished`;
-    const which = waiting.length === calls.length && calls.length > 1 ? "they" : listed(waiting, MOST_NAMES);
+    const ids = [...awaited].map(([id, { root }]) => shortId(id, root.id));
+    const until = `${listed(ids, MOST_NAMES)} ${awaited.size > 1 ? "have" : "has"} finished`;
+    const which = waiting.length === calls.length && calls.length > 1 ? "they" : named(waiting);
     clauses.push(`${which} ${waiting.length > 1 ? "need" : "needs"} no worker until ${until}`);
   }
-  const all = listed(calls.map(name), MOST_NAMES);
-  return `${capital(process.label)} died at ${seconds(at - run.from)}. It had ${all}${clauses.length ? `; ${clauses.join("; ")}` : ""}.`;
+  return `${capital(process.label)} died at ${seconds(at - run.from)}. It had ${named(calls)}${clauses.length ? `; ${clauses.join("; ")}` : ""}.`;
 }
 
 // "13 at once and 19 after 4.1 s"; of many, only the first one and how long the others took.
@@ -110,21 +116,22 @@ function grouped(taken) {
   if (taken.length > MOST_TAKEN) {
     const [first, ...others] = taken;
     const [from, to] = [seconds(others[0].delay), seconds(others.at(-1).delay)];
-    return `${first.name} ${after(first)} and ${others.length} others after ${from === to ? from : `${from} to ${to}`}`;
+    return `${nameOf(first.call)} ${after(first)} and ${others.length} others after ${from === to ? from : `${from} to ${to}`}`;
   }
   const byTime = new Map();
-  for (const it of taken) byTime.set(after(it), [...(byTime.get(after(it)) ?? []), it.name]);
+  for (const it of taken) byTime.set(after(it), [...(byTime.get(after(it)) ?? []), nameOf(it.call)]);
   return listed([...byTime].map(([when, names]) => `${listed(names)} ${when}`));
 }
+
+const nameOf = (promise) => shortId(promise.id, promise.root.id);
 
 const capital = (words) => words[0].toUpperCase() + words.slice(1);
 
 // Messages that a worker has left unclaimed for long.
 function unclaimed(model, run) {
   const late = new Map(); // by process
-  const roots = new Set(run.roots);
-  for (const promise of model.promises.values()) {
-    if (!isPending(promise) || !roots.has(promise.root)) continue;
+  for (const promise of model.sent) {
+    if (!isPending(promise) || promise.root.run !== run) continue;
     const last = model.attempts(promise).at(-1);
     if (!last?.sentOn || last.claimedOn !== undefined || last.endedOn !== undefined) continue;
     if (model.now - last.sentOn < UNCLAIMED) continue;
@@ -139,14 +146,8 @@ function unclaimed(model, run) {
 }
 
 function progress(model, root) {
-  let finished = 0;
-  const visit = [root];
-  while (visit.length) {
-    const promise = visit.pop();
-    if (!isPending(promise)) finished += 1;
-    for (const child of promise.children) visit.push(child);
-  }
-  return `${root.id} has run for ${seconds(model.now - root.createdOn)}: ${count(root.calls, "call")} created, ${finished.toLocaleString("en")} finished.`;
+  const { id, createdOn, calls, finished } = root;
+  return `${id} has run for ${seconds(model.now - createdOn)}: ${count(calls, "call")} created, ${finished.toLocaleString("en")} finished.`;
 }
 
 function outcome(root) {

@@ -1,7 +1,8 @@
 // The strip of workers: a lane for each one, with the moments at which it ran a call.
 
-import { backdrop, killLines, scale, shape, text } from "/lane.js";
+import { backdrop, killLines, scale } from "/lane.js";
 import { setText } from "/rows.js";
+import { element, line, paint, rect, text } from "/shapes.js";
 import { isPending, seconds } from "/words.js";
 
 const MOST = 8; // workers with a lane; of more, those that matter most
@@ -11,9 +12,13 @@ export class Strip {
   #list = document.querySelector("#workers");
   #note = document.querySelector("#others");
   #model;
-  #busy; // by process, the times at which it ran a call of the run
-  #loads; // by process, how many pending calls of the run it has, and how many of them it runs
-  #key;
+  #run; // which one the next four are about
+  #roots = new Set(); // of that run
+  #busy = new Map(); // by process, the times at which it ran each call
+  #has = new Map(); // by process, the pending calls that it claimed last
+  #last = new Map(); // by call, the process that claimed it last
+  #version = 0; // of the model, which they are up to date with
+  #width = 0; // of the lanes, px; 0 if not known
 
   constructor(model) {
     this.#model = model;
@@ -21,7 +26,12 @@ export class Strip {
 
   use(model) {
     this.#model = model;
-    this.#key = undefined;
+    this.#run = undefined;
+  }
+
+  // The lanes have another width now.
+  resize() {
+    this.#width = 0;
   }
 
   // Draw the lanes on the axis of the whole run. `shown` is the part that the tree shows.
@@ -31,12 +41,12 @@ export class Strip {
     const processes = [...model.processes];
     const workers = processes.filter((it) => !it.isClient && this.#matters(it, run));
     const chosen = choose(workers, this.#busy, model);
-    // Read once, before anything is written: each later reading would lay out the page again.
-    const width = this.#width();
+    if (!this.#list.firstChild) this.#list.append(newLane());
+    this.#width ||= this.#list.querySelector(".lane").clientWidth;
     while (this.#list.children.length > chosen.length) this.#list.lastChild.remove();
     chosen.forEach((process, i) => {
       const item = this.#list.children[i] ?? this.#list.appendChild(newLane());
-      this.#fill(item, process, { run, axis, shown, width });
+      this.#fill(item, process, { run, axis, shown });
     });
     const clients = processes.filter((it) => it.isClient && it.isConnected);
     const notes = [];
@@ -46,44 +56,45 @@ export class Strip {
     setText(this.#note, notes.join(" · "));
   }
 
-  #width() {
-    if (!this.#list.firstChild) this.#list.append(newLane());
-    return this.#list.querySelector(".lane").clientWidth;
-  }
-
   // A worker that is connected, or that was during the run.
   #matters(process, run) {
     const gone = this.#model.processes.goneOn(process, this.#model.now);
     return gone === undefined ? process.isConnected || process.firstOn > 0 : run && gone >= run.from && process.firstOn <= run.end;
   }
 
+  // Learn what the workers have done in a run: from the calls that have changed, if it is known.
   #gather(run) {
-    const key = `${this.#model.version} ${run?.from}`;
-    if (key === this.#key) return;
-    this.#key = key;
-    this.#busy = new Map();
-    this.#loads = new Map();
-    const visit = (promise) => {
-      let last;
-      let isRunning = false;
-      for (const { processId, claimedOn, endedOn } of this.#model.attempts(promise)) {
-        if (claimedOn === undefined) continue;
-        last = processId;
-        isRunning = endedOn === undefined;
-        if (!this.#busy.has(processId)) this.#busy.set(processId, []);
-        this.#busy.get(processId).push({ from: claimedOn, to: endedOn });
-      }
-      if (last === undefined || !isPending(promise)) return;
-      if (!this.#loads.has(last)) this.#loads.set(last, { has: 0, running: 0 });
-      const load = this.#loads.get(last);
-      load.has += 1;
-      if (isRunning) load.running += 1;
-    };
-    const roots = new Set(run?.roots);
-    for (const promise of this.#model.promises.values()) if (roots.has(promise.root)) visit(promise);
+    const { version } = this.#model;
+    const id = run?.roots[0];
+    if (this.#run !== id) {
+      for (const known of [this.#roots, this.#busy, this.#has, this.#last]) known.clear();
+      this.#run = id;
+    } else if (this.#version === version) {
+      return;
+    }
+    for (const promise of this.#model.promises.values()) {
+      const isNew = promise.changed > this.#version || !this.#roots.has(promise.root);
+      if (isNew && promise.root.run === run) this.#take(promise);
+    }
+    for (const root of run?.roots ?? []) this.#roots.add(root);
+    this.#version = version;
   }
 
-  #fill(item, process, { run, axis, shown, width }) {
+  #take(promise) {
+    this.#has.get(this.#last.get(promise))?.delete(promise);
+    for (const { processId, claimedOn } of this.#model.attempts(promise)) {
+      if (claimedOn === undefined) continue;
+      if (!this.#busy.has(processId)) this.#busy.set(processId, new Set());
+      this.#busy.get(processId).add(promise);
+      this.#last.set(promise, processId);
+    }
+    const last = this.#last.get(promise);
+    if (last === undefined || !isPending(promise)) return;
+    if (!this.#has.has(last)) this.#has.set(last, new Set());
+    this.#has.get(last).add(promise);
+  }
+
+  #fill(item, process, { run, axis, shown }) {
     const [name, lane, status] = item.children;
     const model = this.#model;
     const gone = model.processes.goneOn(process, model.now);
@@ -95,62 +106,71 @@ export class Strip {
       silent: process.isSilent && "does not answer",
     };
     const [state, words] = Object.entries(states).find(([, it]) => it) ?? ["live", ""];
-    item.className = `w${process.colour} ${state}`;
+    const className = `w${process.colour} ${state}`;
+    if (item.className !== className) item.className = className;
     setText(name.firstChild, process.name);
     setText(name.lastChild, process.label.slice(process.name.length));
-    name.title = process.id;
+    if (name.title !== process.id) name.title = process.id;
     setText(status, words || this.#load(process));
-    const key = `${process.id} ${model.version} ${axis.from} ${axis.to} ${shown.from} ${shown.to} ${width} ${Math.floor(model.now / 200)}`;
-    if (lane.dataset.key === key) return;
-    lane.dataset.key = key;
-    drawBusy(lane, this.#busy.get(process.id) ?? [], { model, process, gone, death, axis, shown, width });
+    const end = Math.min(gone ?? model.now, model.now);
+    const busy = this.#busyPixels(process, scale(axis, this.#width), end);
+    paint(lane, laneOf(process, busy, { model, gone, end, death, axis, shown, width: this.#width }));
   }
 
   // What a connected worker does now.
   #load(process) {
-    const { has, running } = this.#loads.get(process.id) ?? { has: 0, running: 0 };
-    if (!has) return "idle";
-    return running ? `runs ${running}, ${has - running} stored` : `${has} stored`;
+    const calls = [...this.#has.get(process.id) ?? []];
+    const running = calls.filter((it) => this.#model.attempts(it).at(-1).endedOn === undefined).length;
+    const waiting = calls.length - running;
+    const parts = [running ? `runs ${running}` : "", waiting ? `${waiting} stored` : ""].filter(Boolean);
+    return parts.length ? parts.join(", ") : "idle";
+  }
+
+  // In which pixels of its lane a process was busy: as [from, to] pairs. Moments that are close
+  // to each other become one mark.
+  #busyPixels(process, x, end) {
+    const covered = new Uint8Array(Math.ceil(this.#width) + 2);
+    for (const promise of this.#busy.get(process.id) ?? []) {
+      for (const { processId, claimedOn, endedOn } of this.#model.attempts(promise)) {
+        if (processId !== process.id || claimedOn === undefined) continue;
+        const from = Math.floor(x(claimedOn));
+        covered.fill(1, from, Math.max(Math.ceil(x(endedOn ?? end)), from + 2));
+      }
+    }
+    const marks = [];
+    for (let from = covered.indexOf(1); from >= 0;) {
+      const to = covered.indexOf(0, from);
+      marks.push([from, to < 0 ? covered.length : to]);
+      from = to < 0 ? -1 : covered.indexOf(1, to);
+    }
+    return marks;
   }
 }
 
-function drawBusy(lane, busy, { model, process, gone, death, axis, shown, width }) {
+// The shapes of a worker's lane.
+function laneOf(process, busy, { model, gone, end, death, axis, shown, width }) {
   const x = scale(axis, width);
-  const end = Math.min(gone ?? model.now, model.now);
   const parts = backdrop(model, axis, width, HEIGHT);
   const left = x(process.firstOn);
-  parts.push(shape("line", { x1: left, x2: Math.max(x(end), left), y1: HEIGHT / 2, y2: HEIGHT / 2, class: "alive" }));
-  // Moments that fall on the same pixels become one mark.
-  let at = -1;
-  let mark;
-  for (const { from, to } of busy.sort((a, b) => a.from - b.from)) {
-    const begin = Math.floor(x(from));
-    const until = Math.max(Math.ceil(x(to ?? end)), begin + 2);
-    if (mark && begin <= at) {
-      if (until > at) mark.setAttribute("width", until - mark.getAttribute("x"));
-    } else {
-      mark = shape("rect", { x: begin, y: 5, width: until - begin, height: HEIGHT - 10, class: "busy" });
-      parts.push(mark);
-    }
-    at = Math.max(at, until);
-  }
+  parts.push(line(left, HEIGHT / 2, Math.max(x(end), left), HEIGHT / 2, "alive"));
+  for (const [from, to] of busy) parts.push(rect(from, 5, to - from, HEIGHT - 10, "busy"));
   parts.push(...killLines(model, axis, width, HEIGHT));
   if (death && death.at > axis.from && death.at < axis.to) parts.push(text(x(death.at), 16, "✕", "cross"));
   if (gone !== undefined && !death && gone > axis.from && gone < axis.to) {
-    parts.push(shape("line", { x1: x(gone), x2: x(gone), y1: 5, y2: HEIGHT - 5, class: "leave" }));
+    parts.push(line(x(gone), 5, x(gone), HEIGHT - 5, "leave"));
   }
   // The brush: what the tree does not show is veiled.
   for (const [from, to] of [[axis.from, shown.from], [shown.to, axis.to]]) {
-    if (to > from) parts.push(shape("rect", { x: x(from), y: 0, width: x(to) - x(from), height: HEIGHT, class: "veil" }));
+    if (to > from) parts.push(rect(x(from), 0, x(to) - x(from), HEIGHT, "veil"));
   }
-  lane.replaceChildren(...parts);
+  return parts;
 }
 
 // Of many workers: those that died, then those that have run the most, in their own order.
 function choose(workers, busy, model) {
   if (workers.length <= MOST) return workers.sort(inOrder);
   const dead = new Set(model.deaths.map(({ process }) => process));
-  const weight = (it) => (dead.has(it) ? Infinity : (busy.get(it.id)?.length ?? 0));
+  const weight = (it) => (dead.has(it) ? Infinity : (busy.get(it.id)?.size ?? 0));
   return workers.sort((a, b) => weight(b) - weight(a)).slice(0, MOST).sort(inOrder);
 }
 
@@ -163,6 +183,6 @@ function newLane() {
   name.className = "name";
   name.append(document.createElement("span"), document.createElement("span"));
   status.className = "status";
-  item.append(name, shape("svg", { class: "lane", "aria-hidden": "true" }), status);
+  item.append(name, element("svg", { class: "lane", "aria-hidden": "true" }), status);
   return item;
 }

@@ -1,19 +1,26 @@
 // The rows of the tree: each root's run in order, long chains and folded parts left out.
 
+import { isPending } from "/words.js";
+
+const HEIGHTS = { run: 42, call: 26, fold: 26 }; // of the rows, px; also in the style sheet
 const SHORTEST_FOLD = 60; // calls in a row; shorter chains are shown whole
 const HEAD = 4; // of a long chain: the rows at its beginning, at its end, and around its front
 const TAIL = 2;
 const AROUND = 7;
 const MOST_TAKEN = 20; // and as many of those that were taken over
 
+export const heightOf = ({ kind }) => HEIGHTS[kind];
+
 export class Tree {
   #model;
   #folded = new Set(); // ids of promises whose calls are hidden
   #unfolded = new Set(); // ids of the first calls of long chains that are shown whole
-  #filter = () => true;
-  #isFiltered = false;
+  #matches; // what the filter wants of a promise
+  #known = new WeakMap(); // the rows of each root, and what they were made from
+  #changes = 0; // how often the user has folded or filtered
   #key = "";
-  rows = [];
+  rows = []; // each one with `y`, its distance from the top of the tree
+  height = 0; // of all rows
 
   constructor(model) {
     this.#model = model;
@@ -25,9 +32,8 @@ export class Tree {
   }
 
   filter(matches) {
-    this.#isFiltered = matches !== undefined;
-    this.#filter = matches ?? (() => true);
-    this.#key = "";
+    this.#matches = matches;
+    this.#changes += 1;
   }
 
   isFolded(id) {
@@ -37,106 +43,112 @@ export class Tree {
   fold(id, isFolded) {
     if (isFolded) this.#folded.add(id);
     else this.#folded.delete(id);
-    this.#key = "";
+    this.#changes += 1;
   }
 
   unfold(chain) {
     this.#unfolded.add(chain);
-    this.#key = "";
+    this.#changes += 1;
   }
 
   // Make sure that a promise has a row.
   reveal(promise) {
     for (let it = promise.parentNode; it; it = it.parentNode) this.#folded.delete(it.id);
-    this.#key = "";
+    this.#folded.delete(`run ${promise.root.id}`);
+    this.#changes += 1;
     this.update();
     if (this.rows.some((row) => row.promise === promise && row.kind === "call")) return;
-    const fold = this.rows.find((row) => row.kind === "fold" && row.hidden.has(promise));
+    const fold = this.rows.find((row) => row.kind === "fold" && row.hidden.includes(promise));
     if (fold) this.unfold(fold.chain);
     this.update();
   }
 
-  // Bring the rows up to date. Nothing is sorted: the model keeps all in the order of creation.
+  // Bring the rows up to date. Only the runs in which something has happened get new ones.
   update() {
-    // A filter looks at states, and a long chain follows its front: these change without new rows.
-    const isMoving = this.#isFiltered || this.#model.promises.size > SHORTEST_FOLD;
-    const key = `${this.#model.structure} ${isMoving ? this.#model.version : ""}`;
-    if (key === this.#key) return false;
+    const key = `${this.#model.version} ${this.#changes}`;
+    if (key === this.#key) return;
     this.#key = key;
-    const shown = this.#isFiltered ? this.#matching() : undefined;
     this.rows = [];
+    this.height = 0;
     for (let i = this.#model.roots.length - 1; i >= 0; i -= 1) {
-      const root = this.#model.roots[i];
-      if (!shown || shown.has(root)) this.#addRun(root, shown);
+      for (const row of this.#rowsOf(this.#model.roots[i])) {
+        row.y = this.height;
+        this.height += heightOf(row);
+        this.rows.push(row);
+      }
     }
-    return true;
   }
 
-  // The promises that the filter wants, and all that lead to them.
-  #matching() {
-    const shown = new Set();
-    for (const promise of this.#model.promises.values()) {
-      if (!this.#filter(promise)) continue;
-      for (let it = promise; it && !shown.has(it); it = it.parentNode) shown.add(it);
-    }
-    return shown;
+  #rowsOf(root) {
+    const key = `${root.version} ${this.#changes}`;
+    const known = this.#known.get(root);
+    if (known?.key === key) return known.rows;
+    const rows = [];
+    const shown = this.#matches && matching(root, this.#matches);
+    if (!shown || shown.has(root)) this.#addRun(rows, root, shown);
+    this.#known.set(root, { key, rows });
+    return rows;
   }
 
-  #addRun(root, shown) {
+  #addRun(rows, root, shown) {
     const hasHeader = root.children.length > 0;
-    if (hasHeader) this.rows.push({ kind: "run", key: `run ${root.id}`, promise: root, level: 1 });
+    if (hasHeader) rows.push({ kind: "run", key: `run ${root.id}`, promise: root, level: 1 });
     if (hasHeader && this.#folded.has(`run ${root.id}`)) return;
     const stack = [{ promise: root, level: hasHeader ? 2 : 1, indent: 0, rails: [] }];
     while (stack.length) {
-      const { chain, end } = chainFrom(stack.pop(), shown, this.#folded);
-      this.#addChain(chain);
-      const last = end.promise;
+      const start = stack.pop();
+      const chain = this.#chainFrom(start.promise, shown);
+      this.#addChain(rows, chain, start, shown);
+      const last = chain.at(-1);
       if (this.#folded.has(last.id)) continue;
-      const calls = shown ? last.children.filter((it) => shown.has(it)) : last.children;
+      const calls = callsOf(last, shown);
+      const { indent, rails } = start;
       // Trunks of branches that go on below the next rows.
       for (let i = calls.length - 1; i >= 0; i -= 1) {
         const isLast = i === calls.length - 1;
         stack.push({
-          promise: calls[i], level: end.level + 1, indent: end.indent + 1, branch: isLast ? "last" : "middle",
-          rails: isLast ? end.rails : [...end.rails, end.indent],
+          promise: calls[i], level: start.level + chain.length, indent: indent + 1,
+          branch: isLast ? "last" : "middle", rails: isLast ? rails : [...rails, indent],
         });
       }
     }
   }
 
-  // Add the rows of calls that each have called the next one and nothing else.
-  #addChain(chain) {
-    const first = chain[0].promise.id;
-    if (chain.length < SHORTEST_FOLD || this.#unfolded.has(first) || this.#isFiltered) {
-      for (const row of chain) this.rows.push(row);
-      return;
+  // Follow a call down while each call has made one other call.
+  #chainFrom(promise, shown) {
+    const chain = [];
+    for (let it = promise; it;) {
+      chain.push(it);
+      const calls = callsOf(it, shown);
+      it = calls.length === 1 && !this.#folded.has(it.id) ? calls[0] : undefined;
     }
-    const kept = this.#kept(chain);
-    let hidden = [];
-    const flush = () => {
-      if (!hidden.length) return;
-      const { level, indent, rails, key } = hidden[0];
-      const promises = new Set(hidden.map(({ promise }) => promise));
-      this.rows.push({
-        kind: "fold", key: `fold ${key}`, chain: first, promise: hidden[0].promise, level, indent, rails,
-        hidden: promises, isChained: true, hasCalls: true,
-      });
-      hidden = [];
-    };
-    chain.forEach((row, i) => {
-      if (kept.has(i)) {
-        flush();
-        this.rows.push(row);
-      } else {
-        hidden.push(row);
+    return chain;
+  }
+
+  // Add the rows of calls that each have called the next one and nothing else.
+  #addChain(rows, chain, { level, indent, rails, branch }, shown) {
+    const isWhole = chain.length < SHORTEST_FOLD || this.#unfolded.has(chain[0].id) || shown;
+    const kept = isWhole ? undefined : this.#kept(chain);
+    for (let i = 0; i < chain.length; i += 1) {
+      const promise = chain[i];
+      const isChained = i > 0;
+      const place = { promise, level: level + i, indent, rails, isChained };
+      if (!kept || kept.has(i)) {
+        const hasCalls = callsOf(promise, shown).length > 0 && !this.#folded.has(promise.id);
+        rows.push({ kind: "call", key: promise.id, ...place, hasCalls, branch: isChained ? undefined : branch });
+        continue;
       }
-    });
-    flush();
+      const first = i;
+      while (i + 1 < chain.length && !kept.has(i + 1)) i += 1;
+      const hidden = chain.slice(first, i + 1);
+      const pending = hidden.filter(isPending).length;
+      rows.push({ kind: "fold", key: `fold ${promise.id}`, ...place, chain: chain[0].id, hidden, pending, hasCalls: true });
+    }
   }
 
   #kept(chain) {
     const last = chain.length - 1;
-    const done = chain.findIndex(({ promise }) => promise.completedOn !== undefined);
+    const done = chain.findIndex((promise) => promise.completedOn !== undefined);
     const front = done < 0 ? last : done; // where a call is created or finished next
     const kept = new Set();
     const keep = (from, to) => {
@@ -146,32 +158,25 @@ export class Tree {
     keep(last - TAIL + 1, last);
     keep(front - AROUND, front + AROUND);
     let taken = 0;
-    for (const [i, { promise }] of chain.entries()) {
-      if (taken < MOST_TAKEN && promise.lost.length) {
-        keep(i, i);
-        taken += 1;
-      }
+    for (let i = 0; i < chain.length && taken < MOST_TAKEN; i += 1) {
+      if (!chain[i].lost.length) continue;
+      kept.add(i);
+      taken += 1;
     }
     return kept;
   }
 }
 
-// Follow a call down while each call has made one other call.
-function chainFrom(start, shown, folded) {
-  const chain = [];
-  let { promise, level, branch } = start;
-  const { indent, rails } = start;
-  for (;;) {
-    const calls = shown ? promise.children.filter((it) => shown.has(it)) : promise.children;
-    const isFolded = folded.has(promise.id);
-    chain.push({
-      kind: "call", key: promise.id, promise, level, indent, rails, branch,
-      isChained: chain.length > 0, hasCalls: calls.length > 0 && !isFolded,
-    });
-    if (calls.length !== 1 || isFolded) break;
-    [promise] = calls;
-    level += 1;
-    branch = undefined;
+// The promises of a run that the filter wants, and all that lead to them.
+function matching(root, matches) {
+  const shown = new Set();
+  const all = [root];
+  for (const promise of all) {
+    all.push(...promise.children);
+    if (!matches(promise)) continue;
+    for (let it = promise; it && !shown.has(it); it = it.parentNode) shown.add(it);
   }
-  return { chain, end: { promise, level, indent, rails } };
+  return shown;
 }
+
+const callsOf = (promise, shown) => (shown ? promise.children.filter((it) => shown.has(it)) : promise.children);
