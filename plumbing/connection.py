@@ -8,23 +8,22 @@ import logging
 import os
 import socket
 import time
-from contextlib import suppress
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import cached_property
 from http.client import HTTPConnection, HTTPException, HTTPSConnection, responses
 from itertools import chain, repeat
+from operator import itemgetter
 from ssl import SSLCertVerificationError
 from threading import local
-from typing import TYPE_CHECKING, Any, Final, Self, override
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self, override
 from urllib.parse import unquote, urlsplit
 
 from resonate.errors import ResonateStoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping
     from urllib.parse import SplitResult
-
-    type Fields = dict[str, bytes]
 
 logger = logging.getLogger("plumbing")
 
@@ -36,16 +35,7 @@ TOO_LARGE: Final = {413, 414, 431}  # the statuses for a body, a path and a head
 
 # After 15 idle seconds the system sends three probes, 5 s apart. Without these options it takes two
 # hours to notice that the other machine is gone. macOS has its own name for the first option.
-_KEEPALIVE: Final = [
-    (getattr(socket, name), value)
-    for name, value in {
-        "TCP_KEEPIDLE": 15,
-        "TCP_KEEPALIVE": 15,
-        "TCP_KEEPINTVL": 5,
-        "TCP_KEEPCNT": 3,
-    }.items()
-    if hasattr(socket, name)
-]
+_KEEPALIVE: Final = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
 class ServerError(ConnectionError):
@@ -153,7 +143,7 @@ class Address:
         )
 
     @cached_property
-    def headers(self) -> Fields:
+    def headers(self) -> dict[str, bytes]:
         """The headers that carry the credentials."""
         parts, auth = self.parts, self.auth
         if not auth and parts.username is not None:
@@ -173,24 +163,60 @@ class Address:
         connection = kind(self.parts.hostname, self.parts.port, timeout=TIMEOUT)
         connection.connect()
         connection.sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        for option, value in _KEEPALIVE:
-            connection.sock.setsockopt(socket.IPPROTO_TCP, option, value)
+        for name, value in _KEEPALIVE.items():
+            if hasattr(socket, name):
+                connection.sock.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
         return connection
 
-    def unreachable(self) -> UnreachableError:
-        """Say that no server answers."""
-        return UnreachableError(
-            f"Cannot reach the Resonate server at {self.url}. "
-            "Start it with `uv run python -m devserver`, or set RESONATE_HOST."
+    @contextmanager
+    def explained(self) -> Iterator[None]:
+        """Inside, turn the errors of a connection into a ServerError or an UnreachableError."""
+        try:
+            yield
+        except ServerError:
+            raise
+        except SSLCertVerificationError as e:
+            raise ServerError(
+                f"The certificate of {self.url} is not valid: {e.verify_message}."
+            ) from e
+        except (OSError, HTTPException) as e:
+            raise UnreachableError(
+                f"Cannot reach the Resonate server at {self.url}. "
+                "Start it with `uv run python -m devserver`, or set RESONATE_HOST."
+            ) from e
+
+    def failure(self, status: int) -> ServerError:
+        """Explain an answer that a legacy Resonate server does not give to this SDK."""
+        if status == 401:
+            said, advice = ("rejected these", "Check") if self.headers else ("needs", "Set")
+            return ServerError(
+                f"The Resonate server at {self.url} {said} credentials. "
+                f"{advice} RESONATE_USERNAME and RESONATE_PASSWORD."
+            )
+        found = f"{status} {responses.get(status, '')}".strip()
+        if status == 429 or status >= 500:
+            return UnreachableError(f"The server at {self.url} answers {found}.")
+        newer = "a Resonate server of version 0.9 or later"
+        return ServerError(
+            f"The program at {self.url} is {newer if status == 410 else 'not a Resonate server'} "
+            f"({found}). SDK 0.6.x needs a legacy server: "
+            "`uv run python -m devserver`, or `resonate serve` up to v0.8.2."
         )
 
-    def rejection(self) -> ServerError:
-        """Say that the server did not accept the credentials, or needs some."""
-        said, advice = ("rejected these", "Check") if self.headers else ("needs", "Set")
-        return ServerError(
-            f"The Resonate server at {self.url} {said} credentials. "
-            f"{advice} RESONATE_USERNAME and RESONATE_PASSWORD."
-        )
+
+class _Kept(local):
+    """The open connection of each thread."""
+
+    connection: HTTPConnection | None = None
+
+
+class Request(NamedTuple):
+    """The arguments of `HTTPConnection.request`."""
+
+    method: str
+    path: str
+    body: bytes | None
+    headers: dict[str, bytes]
 
 
 class Server:
@@ -203,7 +229,7 @@ class Server:
     def __init__(self, address: Address) -> None:
         self.address = address
         self._answered = False
-        self._kept = local()  # a connection for each thread
+        self._kept = _Kept()
 
     def check(self) -> None:
         """Make sure that a Resonate server is there.
@@ -213,32 +239,11 @@ class Server:
             ServerError: another program is there, the server rejected the credentials, or the
                 address is not valid.
         """
-        url, headers = self.address.url, self.address.headers
+        request = Request("GET", "/promises?id=none&limit=1", None, self.address.headers)
         try:
-            status, body = self._exchange("GET", "/promises?id=none&limit=1", None, headers)
-        except SSLCertVerificationError as e:
-            raise ServerError(f"The certificate of {url} is not valid: {e.verify_message}.") from e
-        except (OSError, HTTPException) as e:
-            raise self.address.unreachable() from e
-        found = f"{status} {responses.get(status, '')}".strip()
-        if status == 401:
-            raise self.address.rejection()
-        if status == 429 or status >= 500:
-            raise UnreachableError(f"The server at {url} answers {found}.")
-        if status == 403:
-            with suppress(ValueError, TypeError, LookupError):
-                raise ServerError(
-                    f"The server at {url} refused this: {_refusal(status, None, body)}"
-                )
-        with suppress(ValueError, TypeError):
-            self._answered = status == 200 and "promises" in json.loads(body)
-        if not self._answered:
-            newer = "a Resonate server of version 0.9 or later"
-            what = newer if status == 410 else "not a Resonate server"
-            raise ServerError(
-                f"The program at {url} is {what} ({found}). SDK 0.6.x needs a legacy server: "
-                "`uv run python -m devserver`, or `resonate serve` up to v0.8.2."
-            )
+            self._attempt(itemgetter("promises"), request)
+        except RefusedError as e:
+            raise ServerError(f"The server at {self.address.url} refused this: {e}") from e
 
     def call[T](
         self,
@@ -246,7 +251,7 @@ class Server:
         method: str,
         path: str,
         content: object = None,
-        **headers: str | None,
+        headers: Mapping[str, str | None] | None = None,
     ) -> T:
         """Send a request, and repeat it until the server answers.
 
@@ -255,7 +260,7 @@ class Server:
             method: like `POST`.
             path: what follows the port, quoted.
             content: what to send as JSON, or None.
-            headers: further headers; "_" in a name stands for "-", and None leaves one out.
+            headers: further headers. A header that is None is left out.
 
         Returns:
             What `read` returns.
@@ -265,82 +270,62 @@ class Server:
             RefusedError: the server refused the request.
         """
         body = None if content is None else json.dumps(content).encode()
-        fields = self.address.headers | {
-            name.replace("_", "-"): _one_line(value)
-            for name, value in headers.items()
-            if value is not None
-        }
+        further = {k: _one_line(v) for k, v in (headers or {}).items() if v is not None}
+        request = Request(method, path, body, self.address.headers | further)
         began = time.monotonic()
         said = False
         for pause in pauses():
             try:
-                return self._attempt(read, method, path, body, fields)
-            except (OSError, HTTPException) as e:
-                problem = str(e) or type(e).__name__
-            waited = time.monotonic() - began
-            if not self._answered and waited > PATIENCE:
-                self.check()
-            if not said and waited > QUIET:
-                said = True
-                logger.warning("%s does not answer (%s). Trying again.", self.address.url, problem)
+                return self._attempt(read, request)
+            except ServerError as e:
+                waited = time.monotonic() - began
+                if not self._answered and waited > PATIENCE:
+                    raise
+                if not said and waited > QUIET:
+                    said = True
+                    logger.warning("%s Trying again.", e)
             time.sleep(pause)
         raise AssertionError("pauses() does not end")
 
-    def _attempt[T](
-        self, read: Callable[[Any], T], method: str, path: str, body: bytes | None, fields: Fields
-    ) -> T:
-        """Send a request once. An OSError means that the server did not answer it."""
-        status, answer = self._exchange(method, path, body, fields)
-        if status == 401:
-            raise self.address.rejection()
-        try:
-            if 400 <= status < 500 and status != 429:
-                raise _refusal(status, body, answer)
+    def _attempt[T](self, read: Callable[[Any], T], request: Request) -> T:
+        """Send a request once."""
+        with self.address.explained():
+            status, answer = self._exchange(request)
+        problem = None
+        with suppress(ValueError, TypeError, LookupError, AttributeError):  # not from Resonate
             if 200 <= status < 300:
-                return read(json.loads(answer) if answer else None)
-        except (ValueError, TypeError, LookupError, AttributeError) as e:
-            raise OSError("its answer is not from a Resonate server") from e
-        raise OSError(f"{status} {responses.get(status, '')}")
+                result = read(json.loads(answer) if answer else None)
+                self._answered = True
+                return result
+            if 400 <= status < 500 and status not in {401, 429}:
+                problem = _refusal(status, request.body, answer)
+        raise problem or self.address.failure(status)
 
-    def _exchange(
-        self, method: str, path: str, body: bytes | None, fields: Fields
-    ) -> tuple[int, bytes]:
+    def _exchange(self, request: Request) -> tuple[int, bytes]:
         """Send a request, and read the status and the body of the answer."""
-        if getattr(self._kept, "connection", None) is None:
-            return self._send(self.address.open(), method, path, body, fields)
-        try:
-            return self._send(self._kept.connection, method, path, body, fields)
-        except (OSError, HTTPException):
-            # The server has closed the idle connection, or has restarted.
-            return self._send(self.address.open(), method, path, body, fields)
+        kept, self._kept.connection = self._kept.connection, None
+        if kept is not None:
+            # The server may have closed the idle connection, or it may have restarted.
+            with suppress(OSError, HTTPException):
+                return self._send(kept, request)
+        return self._send(self.address.open(), request)
 
-    def _send(
-        self,
-        connection: HTTPConnection,
-        method: str,
-        path: str,
-        body: bytes | None,
-        fields: Fields,
-    ) -> tuple[int, bytes]:
-        self._kept.connection = None
-        try:
+    def _send(self, connection: HTTPConnection, request: Request) -> tuple[int, bytes]:
+        with ExitStack() as stack:
+            stack.callback(connection.close)
             # The server may refuse a large request before it has read it all.
             with suppress(BrokenPipeError, ConnectionResetError):
-                connection.request(method, path, body, fields)
+                connection.request(*request)
             response = connection.getresponse()
             answer = response.read(MAX_ANSWER)
-        except BaseException:
-            connection.close()
-            raise
-        if response.isclosed() and not response.will_close:
-            self._kept.connection = connection
-        else:
-            connection.close()
-        return response.status, answer
+            if response.isclosed() and not response.will_close:
+                self._kept.connection = connection
+                stack.pop_all()
+            return response.status, answer
 
 
 def _one_line(value: str) -> bytes:
-    # A line break would end the header. The SDK sends Latin-1, where it can.
+    # A line break would end the header. The SDK sends Latin-1 if it can.
     value = value.translate({10: " ", 13: " "})
     try:
         return value.encode("latin-1")

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import base64
 import json
 import logging
 import math
 import socket
 import time
 from contextlib import suppress
-from http.client import HTTPException, HTTPResponse, responses
+from http.client import HTTPException, HTTPResponse
 from queue import Empty, Queue
 from threading import Thread
 from typing import TYPE_CHECKING, Any, Final, cast, override
@@ -26,7 +25,7 @@ from plumbing.connection import (
     UnreachableError,
     pauses,
 )
-from plumbing.store import error
+from plumbing.store import rejection
 from plumbing.values import JSON, Promise
 
 if TYPE_CHECKING:
@@ -87,9 +86,10 @@ class Messages(MessageSource):
                 break
             except UnreachableError as e:
                 if not waits and time.monotonic() - began > PATIENCE:
-                    waits = self._store.has_functions
-                    if not waits:
+                    # The registry has no public way to find out whether it is empty.
+                    if not self._store.registry._forward_registry:  # noqa: SLF001
                         raise
+                    waits = True
                     logger.warning("%s Waiting for it.", e)
             time.sleep(pause)
         if waits:
@@ -129,53 +129,48 @@ class Messages(MessageSource):
 
     def _open(self) -> HTTPResponse:
         """Open the stream of messages."""
-        try:
+        with self._address.explained():
             connection = self._address.open()
             self._socket = connection.sock
             path = f"/{quote(self._group)}/{quote(self._pid)}"
             connection.request("GET", path, headers=self._address.headers)
             stream = connection.getresponse()
-        except (OSError, HTTPException) as e:
-            raise self._address.unreachable() from e
         if stream.status == 200 and stream.headers.get_content_type() == "text/event-stream":
             self._socket.settimeout(None)
             return stream
         self._socket.close()
-        found = f"{stream.status} {responses.get(stream.status, '')}".strip()
-        if stream.status == 401:
-            raise self._address.rejection()
-        if stream.status == 429 or stream.status >= 500:
-            raise UnreachableError(f"The server at {self._address.url} answers {found}.")
-        raise ServerError(
-            f"The program at {self._address.url} is not a Resonate server's message port ({found})."
-        )
+        raise self._address.failure(stream.status)
 
-    def _read(self, stream: HTTPResponse) -> None:
+    def _read(self, stream: HTTPResponse | None) -> None:
         """Queue the messages of a stream; open it again when it ends."""
-        while True:
+        while stream is not None:
             with suppress(OSError, HTTPException):
                 while line := stream.readline(MAX_ANSWER):
-                    with suppress(ValueError):
-                        if mesg := _message(line):
-                            self._queue.put(mesg)
-            said = ""
-            for pause in pauses():
-                if self._stopped:
-                    return
-                if not said:
-                    said = f"Lost the server at {self._address.url}. Waiting for it."
-                    logger.warning(said)
-                time.sleep(pause)
-                try:
-                    stream = self._open()
-                    break
-                except UnreachableError:
-                    pass
-                except ServerError as e:
-                    if said != (said := str(e)):
-                        logger.warning("%s Trying again.", e)
-            logger.warning("Connected to the server again.")
-            self._queue.put({})
+                    if mesg := _message(line):
+                        self._queue.put(mesg)
+            stream = self._open_again()
+
+    def _open_again(self) -> HTTPResponse | None:
+        """Open the stream again, once the server accepts it. After `stop`, return None."""
+        said, problem = "", f"Lost the server at {self._address.url}. Waiting for it."
+        for pause in pauses():
+            if self._stopped:
+                break
+            if said != problem:
+                said = problem
+                logger.warning(problem)
+            time.sleep(pause)
+            try:
+                stream = self._open()
+            except UnreachableError:
+                pass
+            except ServerError as e:
+                problem = f"{e} Trying again."
+            else:
+                logger.warning("Connected to the server again.")
+                self._queue.put({})
+                return stream
+        return None
 
     def _look(self, now: float) -> None:
         """Look at the promises that this process waits for, if the last look is a while ago.
@@ -189,8 +184,7 @@ class Messages(MessageSource):
             try:
                 promise = self._store.server.call(dict, "GET", f"/promises/{quote(name)}")
             except RefusedError as e:
-                promise = {"id": name, "state": "REJECTED", "timeout": 0, "createdOn": 0}
-                promise["value"] = _encoded(f"cannot wait for it any longer: {e}")
+                promise = rejection(name, f"cannot wait for it any longer: {e}")
             if promise["state"] != "PENDING":
                 self._queue.put({"type": "notify", "promise": promise})
             elif name not in self._hinted:
@@ -211,7 +205,7 @@ class Messages(MessageSource):
         self._store.promises.awaited.pop(promise["id"], None)
         match Promise.from_dict(self._store, promise).result(JSON):
             case Ko(e) if promise["state"] in {"RESOLVED", "REJECTED"}:
-                promise |= {"state": "REJECTED", "value": _encoded(str(e))}
+                promise |= rejection(promise["id"], str(e))
             case _:
                 promise["value"].pop("headers", None)
         return {"type": "notify", "promise": cast("Any", promise)}
@@ -219,20 +213,14 @@ class Messages(MessageSource):
 
 def _message(line: bytes) -> Any:
     """Read a line of the stream; anything but a message of the protocol is ignored."""
-    if not line.startswith(b"data:"):
-        return None
-    match mesg := json.loads(line[5:]):
-        case {"type": "invoke" | "resume", "task": {"id": str(), "counter": int()}}:
-            return mesg
-        case {"type": "notify", "promise": {"id": str(), "state": str(), "value": {}}}:
-            return mesg
-        case _:
-            return None
+    with suppress(ValueError):
+        match mesg := json.loads(line.removeprefix(b"data:")):
+            case {"type": "invoke" | "resume", "task": {"id": str(), "counter": int()}}:
+                return mesg
+            case {"type": "notify", "promise": {"id": str(), "state": str(), "value": {}}}:
+                return mesg
+    return None
 
 
 def _ids(answer: Any) -> set[str]:
     return {promise["id"] for promise in answer["promises"]}
-
-
-def _encoded(message: str) -> dict[str, str]:
-    return {"data": base64.b64encode(error(message).encode()).decode()}

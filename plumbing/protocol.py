@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypedDict, Unpack, override
 from urllib.parse import quote
 
@@ -12,23 +14,20 @@ from resonate.models.task import Task
 from plumbing.values import HEADER, Promise
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from resonate.models.durable_promise import DurablePromise
 
     from plumbing.store import Store
 
 
-class Completion(TypedDict, total=False):
-    """The options of a request that completes a promise."""
+class Options(TypedDict, total=False):
+    """The options of a request that creates or completes a promise."""
 
     ikey: str | None
     strict: bool
     headers: dict[str, str] | None
     data: str | None
-
-
-class Creation(Completion, total=False):
-    """The options of a request that creates a promise."""
-
     tags: dict[str, str] | None
 
 
@@ -42,39 +41,36 @@ class Promises(PromiseStore):
     def __init__(self, store: Store) -> None:
         self._store = store
         self._call = store.server.call
+        self._read = partial(Promise.from_dict, store)
 
     @override
     def get(self, id: str) -> DurablePromise:
-        return self._call(self._promise, "GET", f"/promises/{quote(id)}")
+        return self._call(self._read, "GET", f"/promises/{quote(id)}")
 
     @override
-    def create(self, id: str, timeout: int, **options: Unpack[Creation]) -> DurablePromise:
+    def create(self, id: str, timeout: int, **options: Unpack[Options]) -> DurablePromise:
         content = self._new(id, timeout, options)
-        return self._call(self._promise, "POST", "/promises", content, **_headers(options))
+        return self._call(self._read, "POST", "/promises", content, _headers(options))
 
     @override
     def create_with_task(
-        self, id: str, timeout: int, pid: str, ttl: int, **options: Unpack[Creation]
+        self, id: str, timeout: int, pid: str, ttl: int, **options: Unpack[Options]
     ) -> tuple[DurablePromise, Task | None]:
-        def read(answer: Any) -> tuple[DurablePromise, Task | None]:
-            task = answer.get("task")
-            promise = self._promise(answer["promise"])
-            return promise, Task.from_dict(self._store, task) if task else None
-
+        read = self._with("task", partial(Task.from_dict, self._store))
         task = {"processId": pid, "ttl": ttl}
         content = {"promise": self._new(id, timeout, options), "task": task}
-        return self._call(read, "POST", "/promises/task", content, **_headers(options))
+        return self._call(read, "POST", "/promises/task", content, _headers(options))
 
     @override
-    def resolve(self, id: str, **options: Unpack[Completion]) -> DurablePromise:
+    def resolve(self, id: str, **options: Unpack[Options]) -> DurablePromise:
         return self._complete(id, "RESOLVED", options)
 
     @override
-    def reject(self, id: str, **options: Unpack[Completion]) -> DurablePromise:
+    def reject(self, id: str, **options: Unpack[Options]) -> DurablePromise:
         return self._complete(id, "REJECTED", options)
 
     @override
-    def cancel(self, id: str, **options: Unpack[Completion]) -> DurablePromise:
+    def cancel(self, id: str, **options: Unpack[Options]) -> DurablePromise:
         return self._complete(id, "REJECTED_CANCELED", options)
 
     @override
@@ -83,7 +79,7 @@ class Promises(PromiseStore):
     ) -> tuple[DurablePromise, Callback | None]:
         content = {"rootPromiseId": root_promise_id, "timeout": timeout, "recv": recv}
         path = f"/promises/callback/{quote(promise_id)}"
-        return self._call(self._with_callback, "POST", path, content)
+        return self._call(self._with("callback", Callback.from_dict), "POST", path, content)
 
     @override
     def subscribe(
@@ -91,31 +87,29 @@ class Promises(PromiseStore):
     ) -> tuple[DurablePromise, Callback | None]:
         content = {"id": id, "timeout": timeout, "recv": recv}
         path = f"/promises/subscribe/{quote(promise_id)}"
-        return self._call(self._with_callback, "POST", path, content)
+        return self._call(self._with("callback", Callback.from_dict), "POST", path, content)
 
-    def _complete(self, promise: str, state: str, options: Completion) -> DurablePromise:
+    def _complete(self, promise: str, state: str, options: Options) -> DurablePromise:
         content = {"state": state, "value": self._value(options)}
         path = f"/promises/{quote(promise)}"
-        return self._call(self._promise, "PATCH", path, content, **_headers(options))
+        return self._call(self._read, "PATCH", path, content, _headers(options))
 
-    def _promise(self, answer: Any) -> DurablePromise:
-        return Promise.from_dict(self._store, answer)
+    def _with[T](
+        self, name: str, read: Callable[[Any], T]
+    ) -> Callable[[Any], tuple[DurablePromise, T | None]]:
+        """Read a promise, and what the answer has besides it."""
 
-    def _with_callback(self, answer: Any) -> tuple[DurablePromise, Callback | None]:
-        callback = answer.get("callback")
-        promise = self._promise(answer["promise"])
-        return promise, Callback.from_dict(callback) if callback else None
+        def read_both(answer: Any) -> tuple[DurablePromise, T | None]:
+            other = answer.get(name)
+            return self._read(answer["promise"]), read(other) if other else None
 
-    def _new(self, promise: str, timeout: int, options: Creation) -> dict[str, Any]:
-        param = self._value(options)
-        return {
-            "id": promise,
-            "timeout": timeout,
-            "param": param,
-            "tags": options.get("tags") or {},
-        }
+        return read_both
 
-    def _value(self, options: Completion | Creation) -> dict[str, Any]:
+    def _new(self, promise: str, timeout: int, options: Options) -> dict[str, Any]:
+        param, tags = self._value(options), options.get("tags") or {}
+        return {"id": promise, "timeout": timeout, "param": param, "tags": tags}
+
+    def _value(self, options: Options) -> dict[str, Any]:
         headers, data = options.get("headers"), options.get("data")
         if headers and headers.get(HEADER) == data and "__error__" not in (data or ""):
             # The SDK would read the same value from the JSON alone.
@@ -149,21 +143,19 @@ class Tasks(TaskStore):
 
     @override
     def complete(self, id: str, counter: int) -> bool:
-        content = {"id": id, "counter": counter}
-        return self._call(lambda _: True, "POST", "/tasks/complete", content)
+        self._call(bool, "POST", "/tasks/complete", {"id": id, "counter": counter})
+        return True
 
     @override
     def heartbeat(self, pid: str) -> int:
-        def read(answer: Any) -> int:
-            return int(answer["tasksAffected"])
-
+        read: Callable[[Any], int] = itemgetter("tasksAffected")
         return self._call(read, "POST", "/tasks/heartbeat", {"processId": pid})
 
     def drop(self, task: str, counter: int) -> None:
         """Give a task back; the server sends it again with a higher counter."""
-        self._call(lambda _: None, "POST", "/tasks/drop", {"id": task, "counter": counter})
+        self._call(bool, "POST", "/tasks/drop", {"id": task, "counter": counter})
 
 
-def _headers(options: Completion | Creation) -> dict[str, str | None]:
+def _headers(options: Options) -> dict[str, str | None]:
     strict = "true" if options.get("strict") else None
-    return {"idempotency_key": options.get("ikey"), "strict": strict}
+    return {"idempotency-key": options.get("ikey"), "strict": strict}

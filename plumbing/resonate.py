@@ -43,24 +43,7 @@ class Resonate(resonate.Resonate):
         ttl: int = 10,
         workers: int | None = None,
     ) -> Self:
-        """Connect to a Resonate server; the arguments are those of the SDK's `Resonate.remote`.
-
-        Args:
-            auth: the user name and the password (default: RESONATE_USERNAME and
-                RESONATE_PASSWORD).
-            dependencies: the values that `ctx.get_dependency` returns.
-            group: the poll group that this process joins.
-            host: the server, like `http://localhost` (default: RESONATE_HOST).
-            log_level: how much the functions' own logger prints.
-            message_source_port: the server's message port (default:
-                RESONATE_PORT_MESSAGE_SOURCE, or 8002).
-            pid: the id of this process at the server (default: the operating system's process
-                id, and a random part).
-            registry: the functions that this process can run.
-            store_port: the server's API port (default: RESONATE_PORT_STORE, or 8001).
-            ttl: the lease of a claimed task, in seconds; heartbeats renew it.
-            workers: how many threads run functions that are not generators.
-        """
+        """Connect to a Resonate server. The arguments are those of the SDK's `Resonate.remote`."""
         pid = pid or f"{os.getpid()}-{uuid.uuid4().hex[:12]}"
         registry = registry or Registry()
         store = Store(Server(Address.of("STORE", host, store_port or "", auth)), registry)

@@ -12,20 +12,21 @@ import json
 import logging
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import cache
 from inspect import signature
 from typing import TYPE_CHECKING, Any, Final, Unpack, override
 
-from resonate.models.durable_promise import DurablePromise, DurablePromiseValue
+from resonate.encoders import Base64Encoder
 from resonate.stores import RemoteStore
 
 from plumbing.connection import RefusedError
-from plumbing.protocol import Completion, Creation, Promises, Tasks
-from plumbing.values import Promise, read_call
+from plumbing.protocol import Options, Promises, Tasks
+from plumbing.values import read_call
 
 if TYPE_CHECKING:
     from resonate.models.callback import Callback
-    from resonate.models.store import ScheduleStore
+    from resonate.models.durable_promise import DurablePromise
     from resonate.models.task import Task
     from resonate.registry import Registry
 
@@ -54,26 +55,15 @@ class Store:
         self.encoder = _Encoder()
         self.tasks = SturdyTasks(self)
         self.promises = SturdyPromises(self)
-
-    @property
-    def has_functions(self) -> bool:
-        """Whether a function is registered."""
-        # The registry does not offer a public way to find out.
-        return bool(self.registry._forward_registry)  # noqa: SLF001
-
-    @property
-    def schedules(self) -> ScheduleStore:
-        """The SDK's own schedules. The SDK's threads do not use them."""
-        host, _, port = self.server.address.url.rpartition(":")
-        return RemoteStore(host=host, port=port, auth=self.server.address.auth).schedules
+        # The SDK's own schedules will do, because its threads do not use them.
+        host, _, port = server.address.url.rpartition(":")
+        self.schedules = RemoteStore(host=host, port=port, auth=server.address.auth).schedules
 
 
-class _Encoder:
-    """Base64 of UTF-8. Other bytes become U+FFFD; such a value is refused when it is read."""
+class _Encoder(Base64Encoder):
+    """Bytes that are not UTF-8 become U+FFFD; such a value is refused when it is read."""
 
-    def encode(self, obj: str | None) -> str | None:
-        return None if obj is None else base64.b64encode(obj.encode()).decode()
-
+    @override
     def decode(self, obj: str | None) -> str | None:
         return None if obj is None else base64.b64decode(obj).decode(errors="replace")
 
@@ -87,7 +77,7 @@ class SturdyPromises(Promises):
         self.awaited: dict[str, float] = {}
 
     @override
-    def create(self, id: str, timeout: int, **options: Unpack[Creation]) -> DurablePromise:
+    def create(self, id: str, timeout: int, **options: Unpack[Options]) -> DurablePromise:
         try:
             return super().create(id, timeout, **options)
         except RefusedError as e:
@@ -95,7 +85,7 @@ class SturdyPromises(Promises):
 
     @override
     def create_with_task(
-        self, id: str, timeout: int, pid: str, ttl: int, **options: Unpack[Creation]
+        self, id: str, timeout: int, pid: str, ttl: int, **options: Unpack[Options]
     ) -> tuple[DurablePromise, Task | None]:
         try:
             promise, task = super().create_with_task(id, timeout, pid, ttl, **options)
@@ -109,12 +99,12 @@ class SturdyPromises(Promises):
     def callback(
         self, promise_id: str, root_promise_id: str, recv: str, timeout: int
     ) -> tuple[DurablePromise, Callback | None]:
-        if root_promise_id in self._store.tasks.stale:
-            return self._stand_in(promise_id, "PENDING"), None
+        if self._store.tasks.is_stale(root_promise_id):
+            return self._read(rejection(promise_id, "") | {"state": "PENDING"}), None
         try:
             return super().callback(promise_id, root_promise_id, recv, timeout)
         except RefusedError as e:
-            return self._stand_in(promise_id, "REJECTED", f"cannot wait for it: {e}"), None
+            return self._rejected(promise_id, f"cannot wait for it: {e}"), None
 
     @override
     def subscribe(
@@ -124,10 +114,10 @@ class SturdyPromises(Promises):
         try:
             return super().subscribe(id, promise_id, recv, timeout)
         except RefusedError as e:
-            return self._stand_in(promise_id, "REJECTED", f"cannot wait for it: {e}"), None
+            return self._rejected(promise_id, f"cannot wait for it: {e}"), None
 
     @override
-    def _complete(self, promise: str, state: str, options: Completion) -> DurablePromise:
+    def _complete(self, promise: str, state: str, options: Options) -> DurablePromise:
         self._store.tasks.finished(promise)
         try:
             return super()._complete(promise, state, options)
@@ -140,9 +130,9 @@ class SturdyPromises(Promises):
         logger.warning("Rejected %s: %s", promise, reason)
         with suppress(RefusedError):
             return super()._complete(promise, "REJECTED", {"ikey": promise, "data": error(reason)})
-        return self._stand_in(promise, "REJECTED", reason)
+        return self._rejected(promise, reason)
 
-    def _instead(self, promise: str, options: Creation, refusal: RefusedError) -> DurablePromise:
+    def _instead(self, promise: str, options: Options, refusal: RefusedError) -> DurablePromise:
         """Find what to use after the server has refused to create a promise."""
         reason = f"the server refused to create it: {refusal}"
         if refusal.number == PROMISE_EXISTS:
@@ -151,14 +141,26 @@ class SturdyPromises(Promises):
                 if there.completed or _is_same_call(there, options):
                     return there
                 reason = "another promise with this id exists, and it is for a different call"
-        return self._stand_in(promise, "REJECTED", reason)
+        return self._rejected(promise, reason)
 
-    def _stand_in(self, promise: str, state: Any, reason: str = "") -> DurablePromise:
-        """Make a promise that only this process knows."""
-        nothing = DurablePromiseValue(None, None)
-        value = DurablePromiseValue(None, error(f"{promise}: {reason}"))
-        now = int(time.time() * 1000)
-        return Promise(promise, state, now, None, None, nothing, value, {}, now, now, self._store)
+    def _rejected(self, promise: str, reason: str) -> DurablePromise:
+        """Make a rejected promise that only this process knows."""
+        return self._read(rejection(promise, f"{promise}: {reason}"))
+
+
+@dataclass
+class _Run:
+    """A computation in the SDK's record.
+
+    Args:
+        created_on: when its promise was created, by the server's clock.
+        has_finished: whether its function has ended.
+        is_stale: whether the server has a newer promise with the same id.
+    """
+
+    created_on: int
+    has_finished: bool = False
+    is_stale: bool = False
 
 
 class SturdyTasks(Tasks):
@@ -172,10 +174,8 @@ class SturdyTasks(Tasks):
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self.computations: dict[str, Any] = {}  # the SDK's record
-        self.stale: set[str] = set()
-        self._finished: set[str] = set()
-        self._created: dict[str, int] = {}  # when each promise in the SDK's record was created
+        self.computations: dict[str, Any] = {}  # the SDK's record, by the id of the promise
+        self._runs: dict[str, _Run] = {}  # what is known of each of them
         self._roots: dict[str, str] = {}  # the promise of each task
         self._claimed: dict[tuple[str, int], tuple[DurablePromise, DurablePromise | None]] = {}
 
@@ -214,15 +214,20 @@ class SturdyTasks(Tasks):
     def started(self, task: str, root: DurablePromise) -> None:
         """Note that the SDK runs the function of a promise for a task."""
         self._roots[task] = root.id
-        if self._created.get(root.id, root.created_on) != root.created_on:
+        run = self._runs.setdefault(root.id, _Run(root.created_on))
+        if run.created_on != root.created_on:
             logger.warning("The server has lost its data. Starting %s from the top.", root.id)
-            self.stale.add(root.id)
-        self._created[root.id] = root.created_on
+            run.created_on, run.is_stale = root.created_on, True
 
     def finished(self, promise: str) -> None:
         """Note that a function has ended."""
-        if promise in self._created:
-            self._finished.add(promise)
+        if run := self._runs.get(promise):
+            run.has_finished = True
+
+    def is_stale(self, promise: str) -> bool:
+        """Whether the SDK's computation belongs to an older promise with this id."""
+        run = self._runs.get(promise)
+        return run is not None and run.is_stale
 
     @override
     def claim(
@@ -234,16 +239,15 @@ class SturdyTasks(Tasks):
     def complete(self, id: str, counter: int) -> bool:
         root = self._roots.pop(id, "")
         with suppress(RefusedError):  # another worker has taken the task over
-            if root in self.stale:
+            if self.is_stale(root):
                 self.drop(id, counter)
             else:
                 super().complete(id, counter)
         # The SDK calls this between two steps of the computation, so it can be removed now.
-        if root in self.stale | self._finished:
+        run = self._runs.get(root)
+        if run and (run.is_stale or run.has_finished):
             self.computations.pop(root, None)
-            self._created.pop(root, None)
-            self.stale.discard(root)
-            self._finished.discard(root)
+            del self._runs[root]
         return True
 
     @override
@@ -258,7 +262,13 @@ def error(message: str) -> str:
     return json.dumps({"__error__": message})
 
 
-def _is_same_call(promise: DurablePromise, options: Creation) -> bool:
+def rejection(promise: str, message: str) -> dict[str, Any]:
+    """Write a rejected promise as the server does."""
+    value = {"data": Base64Encoder().encode(error(message))}
+    return {"id": promise, "state": "REJECTED", "timeout": 0, "createdOn": 0, "value": value}
+
+
+def _is_same_call(promise: DurablePromise, options: Options) -> bool:
     """Whether a promise runs the same function in the same group.
 
     The SDK does not compare the arguments either: the id names what is computed.
