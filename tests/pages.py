@@ -1,4 +1,4 @@
-"""The project's pages of text: what they show, and where they point."""
+"""Reads the Markdown pages: their code blocks, links and headings."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Block:
     """A block of code.
 
     Args:
-        page: the page that it stands on.
-        language: `shell` for what a person types, `python`, …; empty for what a program prints.
-        text: what stands there.
+        page: the page that contains it.
+        language: `shell` for a command, `python`, and so on; empty for the output of a program.
+        text: its content.
         above: the last line of text before it.
     """
 
@@ -35,7 +35,7 @@ class Block:
 
 
 def blocks(page: Path, language: str | None = None) -> list[Block]:
-    """Find a page's blocks of code, in their order."""
+    """Return the code blocks of a page, in their order."""
     found, above, lines = [], "", iter(page.read_text(encoding="utf-8").splitlines())
     for line in lines:
         if line.startswith("```"):
@@ -49,12 +49,12 @@ def blocks(page: Path, language: str | None = None) -> list[Block]:
 
 
 def commands(*pages: Path) -> list[str]:
-    """Find what a person is told to type."""
+    """Return the commands that pages show."""
     return [block.text for page in pages for block in blocks(page, "shell")]
 
 
 def block_below(command: str, page: Path) -> Block:
-    """Find the output that a page shows below a command."""
+    """Return the block with the output that a page shows below a command."""
     found = blocks(page)
     typed = next(i for i, block in enumerate(found) if block.text == command)
     return next(block for block in found[typed:] if block.language == "")
@@ -66,13 +66,13 @@ def output_of(command: str, page: Path) -> str:
 
 
 def links(page: Path) -> list[str]:
-    """Find where a page's links and pictures point, inside the repository."""
+    """Return the targets of a page's links and pictures that are inside the repository."""
     text = re.sub(r"```.*?```", "", page.read_text(encoding="utf-8"), flags=re.DOTALL)
     targets = re.findall(r"\]\(([^)\s]+)\)", text)
     return [target for target in targets if "://" not in target]
 
 
 def anchors(page: Path) -> set[str]:
-    """Find the names under which a page's headings can be linked to."""
+    """Return the anchors of a page's headings."""
     headings = re.findall(r"^#+ (.+)$", page.read_text(encoding="utf-8"), flags=re.MULTILINE)
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}

@@ -1,7 +1,7 @@
-"""`python -m tests.soak`: hours of recursions, with kills, slow readers, searches and a page.
+"""`python -m tests.soak`: runs recursions for a long time, and disturbs them at random moments.
 
-It checks every answer and every notification. Each minute it prints the memory of the server, its
-open files, the size of its data, and how long a request takes.
+It checks every answer and every notification. Every minute it prints the server's memory, its open
+files, the size of its data, and the duration of a request.
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ import httpx
 import psutil
 
 from cluster import ROOT, Cluster, ProcessError
+from tests.api import FAR, encoded
 from tests.listener import Listener
 
 if TYPE_CHECKING:
@@ -33,8 +34,7 @@ if TYPE_CHECKING:
 
 WORKERS = 3
 CHAINS = 3
-FAR = 4_000_000_000_000
-# When to give up on an answer (seconds). A machine with other work needs its time.
+# How long to wait for an answer (seconds). It is a safety net: the machine may be busy.
 PATIENCE = 600.0
 # The limits of what the server may use: memory (bytes) and open files.
 MAX_MEMORY = 400_000_000
@@ -42,11 +42,11 @@ MAX_FILES = 200
 
 
 class Soak:
-    """A server under load, and the means to disturb it.
+    """Puts load on a server, and disturbs it.
 
     Args:
-        cluster: where it runs.
-        rng: chooses what happens.
+        cluster: the server.
+        rng: chooses the disturbances and the sizes.
     """
 
     def __init__(self, cluster: Cluster, rng: random.Random) -> None:
@@ -70,7 +70,7 @@ class Soak:
         self.workers.append(self.cluster.launch("worker", command))
 
     def request(self, method: str, path: str, **kwargs: Any) -> Any:
-        """Send a request, again and again while the server does not answer."""
+        """Send a request, and repeat it until the server answers."""
         deadline = time.monotonic() + PATIENCE
         while True:
             try:
@@ -84,14 +84,13 @@ class Soak:
                     raise ProcessError(f"{method} {path}: {answer.status_code} {answer.text[:200]}")
                 return answer.json()
 
-    # What happens all the time
+    # These run all the time.
 
     def compute(self, run: str) -> None:
         """Run a chain, wait for its result, and check it."""
         n = self.rng.randint(10, 60)
         call = {"func": "chain", "args": [run, n], "kwargs": {}, "version": 1}
-        data = base64.b64encode(json.dumps(call).encode()).decode()
-        body = {"id": f"{run}-{n}", "timeout": FAR, "param": {"data": data}}
+        body = {"id": f"{run}-{n}", "timeout": FAR, "param": {"data": encoded(json.dumps(call))}}
         body["tags"] = {"resonate:invoke": "poll://any@soak"}
         key = {"idempotency-key": run}
         self.request("POST", "/promises", json=body, headers=key)
@@ -106,7 +105,7 @@ class Soak:
         self.answers += 1
 
     def search(self) -> None:
-        """Search for everything, a few pages of it, and leave some answers unread."""
+        """Read the first pages of a search for everything, and leave another answer unread."""
         while not self.stopping.wait(1):
             cursor: str | None = ""
             for _ in range(5):
@@ -120,7 +119,7 @@ class Soak:
                 self.stopping.wait(1)
 
     def watch(self) -> None:
-        """Watch the page's events, and connect again after a few of them."""
+        """Read the page's events, and connect again after 200 lines."""
         while not self.stopping.is_set():
             with (
                 suppress(httpx.TransportError),
@@ -132,7 +131,7 @@ class Soak:
                         break
             self.stopping.wait(0.2)
 
-    # What happens now and then
+    # These are the disturbances.
 
     def kill_worker(self) -> None:
         """Kill a worker, and start another one."""
@@ -142,7 +141,7 @@ class Soak:
         self.start_worker()
 
     def stop_worker(self) -> None:
-        """Let a worker hang for some seconds."""
+        """Stop a worker with SIGSTOP for up to 15 seconds."""
         victim = self.rng.choice(self.workers)
         victim.send_signal(signal.SIGSTOP)
         time.sleep(self.rng.uniform(0, 15))
@@ -155,7 +154,7 @@ class Soak:
         self.cluster.start_server()
 
     def read_slowly(self) -> None:
-        """Let a subscriber stall, break its connection, and count what it is told in the end."""
+        """Let a subscriber stall and disconnect, and check that it gets all notifications."""
         name = f"slow-{self.rng.randrange(10**9)}"
         ids = {f"{name}.{i}" for i in range(20)}
         host, port = self.cluster.poll_url.removeprefix("http://").split(":")
@@ -181,17 +180,15 @@ class Soak:
             while missing:
                 message = reader.next()
                 if message is None:
-                    raise ProcessError(f"{name} was not told of {missing}")
+                    raise ProcessError(f"{name} did not get notifications of {missing}")
                 missing.discard(message["promise"]["id"])
         self.notifications += len(ids)
-
-    # What it costs
 
     def report(self, minute: float) -> str:
         """Measure the server.
 
         Raises:
-            ProcessError: it uses more than it may, or has complained.
+            ProcessError: it uses too much memory or too many files, or it has printed an error.
         """
         server = psutil.Process(self.cluster.server.pid)
         memory, files = server.memory_info().rss, server.num_fds()
@@ -205,7 +202,7 @@ class Soak:
         if memory > MAX_MEMORY or files > MAX_FILES:
             raise ProcessError(f"the server has {memory / 1e6:.0f} MB and {files} open files")
         if self.cluster.server.errors:
-            raise ProcessError(f"the server says: {self.cluster.server.errors}")
+            raise ProcessError(f"the server printed: {self.cluster.server.errors}")
         return (
             f"{minute:5.1f} min: {memory / 1e6:4.0f} MB, {files:3} files, "
             f"data {size / 1e6:6.1f} MB, ping {took * 1000:4.0f} ms; "
@@ -215,10 +212,10 @@ class Soak:
 
 
 def main() -> int:
-    """Run the soak.
+    """Run the soak test.
 
     Returns:
-        The exit code: 1 if something is wrong.
+        The exit code: 1 if anything went wrong.
     """
     args = _parse_arguments()
     rng = random.Random(args.seed)
@@ -249,9 +246,7 @@ def main() -> int:
                     if task.done():
                         task.result()
             print(soak.report(minutes()))
-            print(
-                f"At most {soak.memory / 1e6:.0f} MB and {soak.files} files. Everything is right."
-            )
+            print(f"At most {soak.memory / 1e6:.0f} MB and {soak.files} files. All is right.")
         except (ProcessError, httpx.HTTPError) as e:
             print(f"tests.soak: {e!r} after {minutes():.1f} minutes, seed {args.seed}")
             return 1
@@ -264,20 +259,20 @@ def main() -> int:
 
 
 def _rest() -> None:
-    """Do nothing: a round without a disturbance."""
+    """Disturb nothing in this round."""
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m tests.soak",
-        description="Run recursions for a long time with kills, hanging workers, slow readers, "
-        "searches and a page, and check every answer.",
+        description="Run recursions for a long time, kill and stop processes at random moments, "
+        "and check every answer.",
     )
-    parser.add_argument("--minutes", type=float, default=40, help="how long it runs (default: 40)")
-    parser.add_argument("--seed", type=int, default=0, help="which disturbances (default: 0)")
+    parser.add_argument("--minutes", type=float, default=40, help="how long to run (default: 40)")
+    parser.add_argument("--seed", type=int, default=0, help="the random seed (default: 0)")
     return parser.parse_args()
 
 
 if __name__ == "__main__":
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # no process is left behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # stops all processes
     sys.exit(main())

@@ -28,7 +28,7 @@ def chain(ctx: Context, run: str, n: int) -> Generator[Any, Any, int]:
 
 
 def main() -> None:
-    """Run until a signal comes."""
+    """Run until SIGINT or SIGTERM."""
     resonate.start()
     print("The soak worker is running...")
     Event().wait()

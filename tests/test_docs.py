@@ -1,4 +1,4 @@
-"""What the pages show is real: the commands run, the programs work, the links point somewhere."""
+"""The pages are right: the commands run, the programs work, and the links resolve."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 README = ROOT / "README.md"
 TRY = ROOT / "docs" / "things-to-try.md"
 OWN = ROOT / "docs" / "write-your-own.md"
-# Its commands need other machines, a real server and Postgres; it says itself what was tried.
+# Its commands need other machines, a real server and Postgres. The page says what was tried.
 BEYOND = ROOT / "docs" / "beyond-one-machine.md"
 
-# A test file that takes no time.
+# A fast test file.
 QUICK = "tests/test_connections.py"
-# Commands that end by themselves, and what makes them shorter here.
+# Commands that end without a signal, each with a change that makes it faster here.
 ONCE = {
     "pip install uv && uv run python -m demo 10": ("pip install uv && ", ""),
     "uv run --group plot python -m demo 20 --pace 0.02 --kill --plot run.svg": None,
@@ -50,7 +50,6 @@ ONCE = {
         "=all",
         "=some --numprocesses=0 -k diagram",
     ),
-    "uv run python -m tests.chaos --trials 100": ("100", "1 --most 20"),
     "uv run --all-groups python -m tests.soak --minutes 40": ("40", "0.1"),
 }
 # Commands of .ci/run.
@@ -62,7 +61,7 @@ CI = [
     "uv run --all-groups pytest",
     "uv run --all-groups --with pip python -m tests.sdk_suite",
 ]
-# Commands that another test runs, or that runs this one.
+# Commands that another test runs, and one that runs this test.
 ELSEWHERE = [
     ".ci/run",
     "uv run python -m demo 3 --crash-everywhere",  # test_crash_everywhere.py
@@ -79,10 +78,10 @@ def place(tmp_path: Path) -> Iterator[Place]:
 
 
 class Place:
-    """A folder with the project as somebody has it who has just fetched it, and terminals there.
+    """A fresh copy of the project, and terminals in its folder.
 
     Args:
-        folder: where; it is empty.
+        folder: an empty folder for the copy.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -113,14 +112,14 @@ class Place:
         return process
 
     def wait_for(self, text: str) -> None:
-        """Wait until some line in some terminal contains a text."""
+        """Wait until a line in any terminal contains a text."""
         with self._changed:
             assert self._changed.wait_for(
                 lambda: any(process.printed(text) for process in self._processes), PATIENCE
             )
 
     def close(self) -> None:
-        """End all that runs."""
+        """Kill all processes."""
         for process in self._processes:
             with suppress(ProcessLookupError):
                 os.killpg(process.pid, signal.SIGKILL)
@@ -128,11 +127,11 @@ class Place:
 
 
 def words(text: str) -> set[str]:
-    """The words of an output, whichever numbers are in it, however long its bars and lines are."""
+    """Return the words of an output, with 0 for each number and without bars and rules."""
     return set(re.sub(r"[\d.]+", "0", re.sub(r"[━╺╸─…]+", "", text)).split())
 
 
-# What stands on the pages
+# The content of the pages
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
@@ -157,7 +156,7 @@ def test_every_command_is_run_by_a_test() -> None:
     run = {*ONCE, *CI, *ELSEWHERE, *BY_HAND}
     shown = {command for page in PAGES for command in commands(page)}
     assert shown - run - set(commands(TRY, OWN, BEYOND)) == set()
-    assert run - shown == set(), "no page shows these any more"
+    assert run - shown == set(), "no page shows these commands"
 
 
 @pytest.mark.parametrize("command", CI)
@@ -166,7 +165,7 @@ def test_a_command_is_the_one_that_ci_runs(command: str) -> None:
     assert command.removeprefix("pip install uv && ") in lines
 
 
-# Commands that end by themselves
+# Commands that end without a signal
 
 
 @pytest.mark.parametrize("command", ONCE)
@@ -179,7 +178,7 @@ def test_a_command_works(command: str, place: Place) -> None:
 
 
 def test_the_first_command_is_light(place: Place) -> None:
-    """A new environment has what the demo needs, and not Matplotlib."""
+    """A new environment contains what the demo needs, but not Matplotlib."""
     command, *_ = ONCE
     first = command.replace("pip install uv && ", f"UV_PROJECT_ENVIRONMENT={place.folder}/.venv ")
     run = place.type(first)
@@ -212,7 +211,7 @@ def test_the_board_looks_as_the_page_shows_it() -> None:
     assert words(after.text) - seen == set()
 
 
-# By hand
+# The tutorial by hand
 
 BY_HAND = [
     "uv run python -m demo 10 --pace 0.5 --kill",
@@ -226,7 +225,7 @@ BY_HAND = [
 
 
 def test_the_tutorial_by_hand(place: Place) -> None:
-    """All of it, in the order of the page, with a kill in the middle."""
+    """Follow the whole page in its order, with a kill in the middle."""
     _, server_command, worker_command, first, again, longer, kill = BY_HAND
     server = place.type(server_command)
     server.wait_for("Data in")
@@ -254,7 +253,7 @@ def test_the_tutorial_by_hand(place: Place) -> None:
     begun = [line for line in dead[0].output if re.fullmatch(r"factorial\(\d+\)", line)]
     left = next(line for line in begun if not dead[0].printed(f"{line} ="))
     survivors = [worker for worker in workers if worker not in dead]
-    assert any(worker.printed(left) for worker in survivors), "somebody has taken it over"
+    assert any(worker.printed(left) for worker in survivors), "another worker has taken it over"
     lines = [line for line in output_of(kill, README).splitlines() if "=" in line]
     assert len(lines) > 8
     for line in lines:

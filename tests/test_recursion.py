@@ -24,17 +24,17 @@ def right_answer(n: int) -> str:
     return f"Result: {math.factorial(n)}"
 
 
-def begun(worker: Process) -> list[int]:
-    """Say which calls a worker has begun or taken over, in that order."""
+def started(worker: Process) -> list[int]:
+    """List the calls that a worker has started, in that order."""
     calls = (line for line in worker.output if line.startswith("factorial(") and "=" not in line)
     return [int(line[len("factorial(") : -1]) for line in calls]
 
 
-def all_begun(cluster: Cluster) -> list[int]:
-    """Say which calls all workers have begun once they have stopped, highest first."""
+def all_started(cluster: Cluster) -> list[int]:
+    """Stop all workers, and list the calls that they have started, highest first."""
     for worker in cluster.workers:
         worker.stop()
-    return sorted((n for worker in cluster.workers for n in begun(worker)), reverse=True)
+    return sorted((n for worker in cluster.workers for n in started(worker)), reverse=True)
 
 
 @pytest.mark.parametrize("n", [0, 1, 2, 10, 60])
@@ -46,43 +46,43 @@ def test_the_client_prints_the_factorial(cluster: Cluster, n: int) -> None:
 def test_all_workers_take_part(cluster: Cluster) -> None:
     workers = cluster.start_workers(3)
     assert answer(cluster.start_client(30)) == right_answer(30)
-    assert all_begun(cluster) == list(range(30, 0, -1))
-    assert all(begun(worker) for worker in workers)
+    assert all_started(cluster) == list(range(30, 0, -1))
+    assert all(started(worker) for worker in workers)
 
 
-def test_what_was_computed_is_not_computed_again(cluster: Cluster) -> None:
+def test_stored_results_are_not_computed_again(cluster: Cluster) -> None:
     cluster.start_workers(2)
     assert answer(cluster.start_client(12)) == right_answer(12)
     assert answer(cluster.start_client(12)) == right_answer(12)
     assert answer(cluster.start_client(7)) == right_answer(7)
     assert answer(cluster.start_client(14)) == right_answer(14)
-    assert all_begun(cluster) == list(range(14, 0, -1))
+    assert all_started(cluster) == list(range(14, 0, -1))
 
 
-def test_what_was_computed_needs_no_worker(cluster: Cluster) -> None:
+def test_a_stored_result_needs_no_worker(cluster: Cluster) -> None:
     (worker,) = cluster.start_workers(1)
     assert answer(cluster.start_client(5)) == right_answer(5)
     worker.stop()
     assert answer(cluster.start_client(4)) == right_answer(4)
 
 
-def test_two_clients_share_what_they_both_need(cluster: Cluster) -> None:
+def test_two_clients_share_their_common_calls(cluster: Cluster) -> None:
     workers = cluster.start_workers(2, pace=0.1)
     high = cluster.start_client(14)
     low = cluster.start_client(10)
     assert answer(high) == right_answer(14)
     assert answer(low) == right_answer(10)
-    assert all(begun(worker) for worker in workers)
-    assert all_begun(cluster) == list(range(14, 0, -1))
+    assert all(started(worker) for worker in workers)
+    assert all_started(cluster) == list(range(14, 0, -1))
 
 
-def test_a_client_that_was_killed_is_run_again(cluster: Cluster) -> None:
+def test_a_killed_client_can_be_run_again(cluster: Cluster) -> None:
     (worker,) = cluster.start_workers(1, pace=0.05)
     client = cluster.start_client(10)
     worker.wait_for("factorial(7)")
     client.kill()
     assert answer(cluster.start_client(10)) == right_answer(10)
-    assert all_begun(cluster) == list(range(10, 0, -1))
+    assert all_started(cluster) == list(range(10, 0, -1))
 
 
 def test_workers_with_different_paces_agree(cluster: Cluster) -> None:
@@ -91,7 +91,7 @@ def test_workers_with_different_paces_agree(cluster: Cluster) -> None:
     assert answer(cluster.start_client(12)) == right_answer(12)
 
 
-def test_a_client_may_come_before_the_workers(cluster: Cluster) -> None:
+def test_a_client_may_start_before_the_workers(cluster: Cluster) -> None:
     client = cluster.start_client(5)
     cluster.start_workers(1)
     assert answer(client) == right_answer(5)
@@ -99,22 +99,22 @@ def test_a_client_may_come_before_the_workers(cluster: Cluster) -> None:
 
 @pytest.mark.parametrize("pace", [0, 0.05])
 @pytest.mark.parametrize("moment", ["factorial(15)", "factorial(15) = "])
-def test_a_killed_worker_is_survived(cluster: Cluster, moment: str, pace: float) -> None:
+def test_a_run_survives_a_killed_worker(cluster: Cluster, moment: str, pace: float) -> None:
     cluster.start_workers(3, pace)
     client = cluster.start_client(30)
     victim = cluster.wait_for_worker(moment)
     victim.kill()
     assert answer(client) == right_answer(30)
 
-    calls = Counter(all_begun(cluster))
-    assert set(calls) == set(range(1, 31)), "no call is lost"
+    calls = Counter(all_started(cluster))
+    assert set(calls) == set(range(1, 31)), "every call has run"
     taken_over = {call for call, times in calls.items() if times > 1}
-    assert taken_over <= set(begun(victim)), "the survivors' calls go on"
+    assert taken_over <= set(started(victim)), "other workers' calls do not run again"
     if "=" in moment:
-        assert all(call >= 15 for call in taken_over), "what is computed is not done again"
+        assert all(call >= 15 for call in taken_over), "stored results are not computed again"
 
 
-def test_workers_that_all_died_are_replaced(cluster: Cluster) -> None:
+def test_a_run_survives_the_death_of_all_workers(cluster: Cluster) -> None:
     first = cluster.start_workers(2, pace=0.05)
     client = cluster.start_client(20)
     cluster.wait_for_worker("factorial(10)")
@@ -125,9 +125,7 @@ def test_workers_that_all_died_are_replaced(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("moment", ["factorial(50)", "factorial(50) = "])
-def test_a_killed_server_is_survived_when_it_is_started_again(
-    cluster: Cluster, moment: str
-) -> None:
+def test_a_run_survives_a_killed_server(cluster: Cluster, moment: str) -> None:
     workers = cluster.start_workers(3)
     client = cluster.start_client(100)
     cluster.wait_for_worker(moment)
@@ -137,14 +135,14 @@ def test_a_killed_server_is_survived_when_it_is_started_again(
     assert client.output == [right_answer(100)]
     for worker in workers:
         worker.send_signal(signal.SIGTERM)
-        assert worker.wait() == 0, "it has lived through it"
+        assert worker.wait() == 0, "the worker survives the restart"
 
 
 def test_a_hanging_worker_loses_its_calls_to_the_others(
     cluster: Cluster, server: str | None
 ) -> None:
     if server is not None:
-        pytest.skip("a real server sends the calls of a hanging worker back to it, every minute")
+        pytest.skip("a real server sends the calls of a hanging worker to it again, every minute")
     workers = cluster.start_workers(3)
     client = cluster.start_client(30)
     hanging = cluster.wait_for_worker("factorial(15)")
@@ -152,7 +150,7 @@ def test_a_hanging_worker_loses_its_calls_to_the_others(
     assert client.wait() == 0
     assert client.output == [right_answer(30)]
     hanging.send_signal(signal.SIGCONT)
-    # What it claims and completes now is not its own any more, and it lives through that.
+    # The server refuses its late requests, and the worker must survive that.
     assert answer(cluster.start_client(33)) == right_answer(33)
     assert answer(cluster.start_client(29)) == right_answer(29)
     for worker in workers:
