@@ -1,10 +1,10 @@
 """The server, the workers and the clients as real processes, for the demo, tests and benchmarks.
 
-- `processes`: one program, its output, and its end.
-- `reaper`: kills these programs if the one that started them ends without stopping them.
-- `forked`: starts Python programs in a fraction of the time.
-- `proxy`: a proxy between them and the server that knows each step of the protocol.
-- `cluster`: a server with its data, and the workers and clients on it.
+- `cluster`: a server with its data, and its workers and clients.
+- `processes`: one program and its output.
+- `forked`: starts a Python program faster, by a fork.
+- `reaper`: removes the processes and folders that a killed program leaves behind.
+- `proxy`: a proxy in front of the server that knows each step of the protocol.
 """
 
 from cluster.cluster import ROOT, Cluster, free_ports

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
 from cluster.processes import PATIENCE, Process, ProcessError
+from cluster.reaper import REAPER
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -53,7 +54,10 @@ class Cluster:
 
     def __enter__(self) -> Self:
         folder = tempfile.TemporaryDirectory(prefix="factorial-")
-        self.data = Path(self._cleanup.enter_context(folder))
+        self.data = Path(folder.name)
+        REAPER.add(self.data)
+        self._cleanup.callback(REAPER.remove, self.data)
+        self._cleanup.enter_context(folder)
         self.port, self.poll_port, *self._other_ports = free_ports(4)
         try:
             self.start_server()

@@ -1,8 +1,8 @@
-"""Kills the processes that a program started and did not stop before it ended.
+"""Kills the processes and deletes the folders that a program leaves behind when it is killed.
 
 A program that ends by SIGKILL cannot stop its children. So the program starts one more process,
-which runs this file, and tells it through a pipe which process groups run. The kernel closes the
-pipe when the program ends, for whatever reason. The reaper then kills the groups that still run.
+which runs this file, and names its process groups and folders through a pipe. The kernel closes
+the pipe when the program ends, in whatever way. The reaper then removes what is left.
 
 A pipe works on Linux and on macOS. Linux's PR_SET_PDEATHSIG does not replace it: that signal comes
 when the *thread* that started the child ends, and only code between fork and exec can ask for it.
@@ -12,33 +12,36 @@ from __future__ import annotations
 
 import atexit
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import threading
+import time
 from contextlib import suppress
+from pathlib import Path
 
 
 class Reaper:
-    """The pipe to the reaper of this program, which starts with the first group."""
+    """The pipe to the reaper of this program, which starts at the first `add`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
-    def add(self, group: int) -> None:
-        """Tell the reaper that a process group runs.
+    def add(self, item: int | Path) -> None:
+        """Tell the reaper what it has to remove after the end of this program.
 
         Args:
-            group: the id of its first process, which is the group's id too.
+            item: a folder, or a process group, by the id of its first process.
         """
-        self._tell("+", group)
+        self._tell(f"+{item}\n")
 
-    def remove(self, group: int) -> None:
-        """Tell the reaper that the processes of a group have ended."""
-        self._tell("-", group)
+    def remove(self, item: int | Path) -> None:
+        """Tell the reaper that a process group has ended, or that a folder is deleted."""
+        self._tell(f"-{item}\n")
 
-    def _tell(self, sign: str, group: int) -> None:
+    def _tell(self, line: str) -> None:
         with self._lock:
             if self._process is None:
                 self._process = subprocess.Popen(  # noqa: S603 - this very file
@@ -52,24 +55,28 @@ class Reaper:
             assert self._process.stdin is not None
             # The reaper is only a safety net: a program whose reaper was killed goes on.
             with suppress(BrokenPipeError):
-                os.write(self._process.stdin.fileno(), f"{sign}{group}\n".encode())
+                os.write(self._process.stdin.fileno(), line.encode())
 
 
 REAPER = Reaper()
 
 
 def main() -> None:
-    """Read from stdin which groups start (`+12`) and end (`-12`); at its end, kill the others."""
-    running: set[int] = set()
+    """Read from stdin what begins (`+12`, `+/tmp/x`) and ends (`-12`); remove what is left."""
+    left: set[str] = set()
     for line in sys.stdin:
-        group = int(line[1:])
-        if line[0] == "+":
-            running.add(group)
-        else:
-            running.discard(group)
-    for group in running:
+        change = left.add if line[0] == "+" else left.discard
+        change(line[1:].rstrip("\n"))
+    groups = {item for item in left if item.isdecimal()}
+    for group in groups:
         with suppress(ProcessLookupError, PermissionError):  # its processes have just ended
-            os.killpg(group, signal.SIGKILL)
+            os.killpg(int(group), signal.SIGKILL)
+    for folder in left - groups:
+        for _ in range(100):  # a process can create files until the signal arrives
+            shutil.rmtree(folder, ignore_errors=True)
+            if not Path(folder).exists():
+                break
+            time.sleep(0.1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The harness: no process outlives the program that started it."""
+"""The harness: no process and no folder outlives the program that started it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from tests.programs import running, start, wait_for_end
 if TYPE_CHECKING:
     from pathlib import Path
 
-# A thread starts the processes and ends before they do: Linux's PR_SET_PDEATHSIG would kill them.
+# PR_SET_PDEATHSIG would kill the workers when the thread that starts them ends.
 PROGRAM = """
 import threading
 from cluster import Cluster
@@ -30,20 +30,22 @@ with Cluster() as cluster:
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
-def test_no_process_outlives_its_program(tmp_path: Path, number: int) -> None:
+def test_nothing_outlives_its_program(tmp_path: Path, number: int) -> None:
     with start("-c", PROGRAM, env={"TMPDIR": str(tmp_path)}) as program:
         program.wait_for("all run")
         assert len(running(tmp_path)) == 6, "the program, its reaper, and four processes"
         program.send_signal(number)
         assert program.wait() == -number
         wait_for_end(tmp_path)
+    assert list(tmp_path.iterdir()) == [], "the server's data is deleted"
 
 
-def test_no_process_outlives_a_killed_demo(tmp_path: Path) -> None:
+def test_nothing_outlives_a_killed_demo(tmp_path: Path) -> None:
     with start("-m", "demo", "100", env={"TMPDIR": str(tmp_path)}) as demo:
         demo.wait_for("factorial(99)")
         demo.kill()
         wait_for_end(tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 HANGING = """
@@ -70,10 +72,10 @@ def test_that_hangs():
         (signal.SIGKILL, 0),
         (signal.SIGKILL, 1),
         (signal.SIGINT, 1),
-        (signal.SIGALRM, 0),  # pytest-timeout sends itself this one, when a test takes too long
+        (signal.SIGALRM, 0),  # pytest-timeout sends this one to its own process
     ],
 )
-def test_no_process_outlives_a_run_of_the_tests(
+def test_no_process_outlives_a_test_run(
     tmp_path: Path, number: int, processes: int
 ) -> None:
     (tmp_path / "test_hanging.py").write_text(HANGING)
