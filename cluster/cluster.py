@@ -1,4 +1,4 @@
-"""A server with its data, and the workers and clients on it."""
+"""A server with its data, and its workers and clients."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ ROOT = Path(__file__).parent.parent
 
 
 class Cluster:
-    """A server of its own, with its data, and the workers and clients that are started on it.
+    """A server with its own ports and data, and the workers and clients that use it.
 
-    It is a context manager. On entry, the server starts and takes requests. On exit, however that
-    comes about, all of its processes are killed and the server's data is deleted.
+    It is a context manager. On entry, it starts the server. On exit, it kills all processes and
+    deletes the data.
 
     Args:
         resonate: the binary of a real legacy Resonate server; None runs the devserver.
@@ -86,7 +86,7 @@ class Cluster:
 
     @property
     def env(self) -> dict[str, str]:
-        """The environment in which the SDK finds this server, and Python finds this project."""
+        """The environment variables that tell the SDK and Python the server and this project."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
         return env | {
             "RESONATE_HOST": "http://127.0.0.1",
@@ -96,12 +96,12 @@ class Cluster:
         }
 
     def env_of(self, name: str) -> dict[str, str]:
-        """Return the environment of a process; a subclass may give each one its own ports."""
+        """Return the environment of a process. A subclass can give each process its own ports."""
         del name
         return self.env
 
     def start_server(self) -> None:
-        """Start the server, for the first time or again, and wait until it takes requests.
+        """Start the server, or start it again on its data, and wait until it takes requests.
 
         Raises:
             ProcessError: the server does not start.
@@ -114,7 +114,7 @@ class Cluster:
             self.server.wait_for("starting poll server")
 
     def launch_server(self) -> None:
-        """Start the server without waiting for it. Its ports and data are always the same."""
+        """Start the server on its ports and data, without waiting for it."""
         if self._resonate is None:
             command = [sys.executable, "-m", "devserver", "--db", str(self.data / "devserver.db")]
             command += ["--port", str(self.port), "--poll-port", str(self.poll_port)]
@@ -156,7 +156,7 @@ class Cluster:
         """Wait until a worker prints a line that contains a text.
 
         Args:
-            text: what the line contains.
+            text: a part of the line.
             timeout: how long to wait, in seconds.
 
         Returns:

@@ -1,8 +1,7 @@
-"""Python programs that start fast: they are forked from an interpreter with the imports done.
+"""Starts Python programs fast: it forks them from a process that has imported their libraries.
 
-A worker, a client or a devserver spends most of its start on imports. If a program starts hundreds
-of them, it can fork them from one process that has imported the libraries and has run nothing
-else. Each forked process then runs its script from the top.
+A worker, a client or a devserver spends most of its start on imports. A program that starts
+hundreds of them can save that time. Each forked process runs its script from the top.
 """
 
 from __future__ import annotations
@@ -60,8 +59,8 @@ class Forked:
         assert self._process.pid is not None
         self.pid = self._process.pid
         os.read(out.fileno(), 1)  # the byte says that its process group exists
-        # If this program is killed before the reaper knows the group, the pipe to the forked
-        # process closes, and it ends by itself.
+        # If this program is killed before the reaper knows the group, the pipe closes, and the
+        # forked process ends.
         REAPER.add(self.pid)
         with go, suppress(BrokenPipeError):
             os.write(go.fileno(), b"\n")

@@ -1,4 +1,4 @@
-"""A program that runs as a process of this machine, and its output."""
+"""A program that runs as a process, and its output."""
 
 from __future__ import annotations
 
@@ -20,9 +20,8 @@ if TYPE_CHECKING:
 
 # How long a process may take to end after SIGTERM before it is killed (seconds).
 GRACE = 30.0
-# How long to wait for something that is certain to happen (seconds). It is only a safety net: a
-# real server takes a minute to send a message again if the worker that got it was killed, and a
-# machine that runs other programs too takes longer for everything.
+# How long to wait for an event (seconds). This is a safety net: after the kill of a worker, a real
+# server takes a minute to send the worker's message again, and a busy machine takes longer.
 PATIENCE = 600.0
 
 
@@ -33,8 +32,8 @@ class ProcessError(Exception):
 class Process:
     """A running program whose output is read line by line.
 
-    The process has a group of its own, so that Ctrl-C in the terminal does not reach it. If this
-    program ends, even by SIGKILL, the group is killed.
+    The process has its own group, so Ctrl-C in the terminal does not reach it. If this program
+    ends, even by SIGKILL, the reaper kills the group.
 
     It is a context manager: on exit, the process and its group are killed if they still run.
 
@@ -46,8 +45,8 @@ class Process:
         listener: called with this process and each line that it prints to stdout or stderr,
             and with None after the last one. The calls come from other threads.
         changed: notified of each line and of the end; several processes may share it.
-        fork: whether to fork it from an interpreter that has its libraries loaded, which is
-            faster. Only for Python programs of this project; see `cluster.forked`.
+        fork: whether to fork it, which is faster. Only for this project's Python programs; see
+            `cluster.forked`.
     """
 
     def __init__(
@@ -113,7 +112,7 @@ class Process:
         """Wait until the process prints a line, on stdout or stderr, that contains a text.
 
         Args:
-            text: what the line contains.
+            text: a part of the line.
             timeout: how long to wait, in seconds.
 
         Raises:

@@ -197,7 +197,7 @@ class _Link:
     async def forward_answers(self, reader: StreamReader) -> None:
         """Forward each answer once it is complete, until the server closes the connection.
 
-        A stream of messages does not end, so each message is forwarded by itself.
+        A stream of messages does not end, so the proxy forwards each message as it comes.
         """
         answer: list[h11.Event] = []
         stream: bytes | None = None

@@ -75,9 +75,7 @@ def test_that_hangs():
         (signal.SIGALRM, 0),  # pytest-timeout sends this one to its own process
     ],
 )
-def test_no_process_outlives_a_test_run(
-    tmp_path: Path, number: int, processes: int
-) -> None:
+def test_no_process_outlives_a_test_run(tmp_path: Path, number: int, processes: int) -> None:
     (tmp_path / "test_hanging.py").write_text(HANGING)
     command = ("-m", "pytest", "-s", "-p", "no:cacheprovider", "-c", str(ROOT / "pyproject.toml"))
     count = f"--numprocesses={processes}"
