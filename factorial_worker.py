@@ -19,7 +19,7 @@ resonate = Resonate.remote(group="factorial-worker")
 def factorial(ctx: Context, n: int) -> Generator[Any, Any, int]:
     """Return n!, with a durable promise for each level of the recursion."""
     if type(n) is not int or n < 0:
-        raise ValueError(f"n must be a whole number from 0 up, not {n!r}")
+        raise ValueError(f"n must be a non-negative integer, not {n!r}")
     print(f"factorial({n})")
     if n <= 1:
         print(f"factorial({n}) = 1")

@@ -329,11 +329,11 @@ class TestStrangeCalls:
     @pytest.mark.parametrize(
         ("param", "reason"),
         [
-            (call(-1), "n must be a whole number from 0 up, not -1"),
-            (call("5"), "n must be a whole number from 0 up, not '5'"),
-            (call(5.0), "n must be a whole number from 0 up, not 5.0"),
-            (call(n=True), "n must be a whole number from 0 up, not True"),
-            (call(None), "n must be a whole number from 0 up, not None"),
+            (call(-1), "n must be a non-negative integer, not -1"),
+            (call("5"), "n must be a non-negative integer, not '5'"),
+            (call(5.0), "n must be a non-negative integer, not 5.0"),
+            (call(n=True), "n must be a non-negative integer, not True"),
+            (call(None), "n must be a non-negative integer, not None"),
             (call(), "missing a required argument: 'n'"),
             (call(1, 2), "too many positional arguments"),
             (call(1, m=2), "got an unexpected keyword argument 'm'"),
