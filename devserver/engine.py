@@ -100,8 +100,8 @@ class Engine:
         """Take over the tasks of an earlier run of the server, and start to watch the clock."""
 
         def recover(db: sqlite3.Connection, now: int) -> None:
-            tasks.recover(db, now)
             processes.server_started(db, now)
+            tasks.recover(db, now)
 
         self._run_unattended(recover)
 
@@ -109,10 +109,10 @@ class Engine:
         """Stop watching the clock, and complete the notifications that were written."""
         if self._timer is not None:
             self._timer.cancel()
-        if not self._notified:
-            return
+        now = time.time_ns() // 1_000_000
         with suppress(sqlite3.Error), transaction(self._db):
-            tasks.complete_notified(self._db, self._notified, time.time_ns() // 1_000_000)
+            tasks.complete_notified(self._db, self._notified, now)
+            processes.server_stopped(self._db, now)
 
     def connected(self, process_id: str, group: str) -> None:
         """Send a process the messages that wait for it: it has opened a stream.

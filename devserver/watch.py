@@ -66,7 +66,7 @@ class Event(msgspec.Struct, omit_defaults=True, rename="camel"):
         tasks: tasks that are new, or that have changed.
         attempts: attempts that have ended without completing their task.
         callbacks: new callbacks.
-        events: connections, disconnections and starts of the server.
+        events: connections and disconnections, and starts and stops of the server.
         processes: all open connections, if they have changed.
         started_on: when the server started; only in the first event of a stream, which holds
             everything that the page shows.

@@ -236,8 +236,9 @@ def test_nothing_runs_while_nobody_watches() -> None:
                 await next_event
             watched = len(executed)
             await asyncio.sleep(3 * INTERVAL)
+            unwatched = len(executed) - watched
             engine.stop()
-            return watched, len(executed) - watched
+            return watched, unwatched
 
     watched, unwatched = asyncio.run(statements())
     assert watched > 0, "the check sees what runs"
@@ -328,3 +329,66 @@ def test_timers_that_are_over_take_no_room(db: sqlite3.Connection) -> None:
     _, found, left_out = changes.newest(db, 0)
     assert [promise.id for promise in found.promises] == ["waits.1"]
     assert not left_out
+
+
+def test_many_finished_promises_do_not_slow_down_the_first_look(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(changes, "MAX_PROMISES", 50)
+    monkeypatch.setattr(changes, "MAX_SEARCHED", 200)
+
+    def steps() -> int:
+        """Count the steps of SQLite's virtual machine, which depend on nothing else."""
+        count = 0
+
+        def step() -> int:
+            nonlocal count
+            count += 1
+            return 0
+
+        db.set_progress_handler(step, 1)
+        _, found, left_out = changes.newest(db, 0)
+        db.set_progress_handler(None, 0)
+        assert (found.promises[0].id, left_out) == ("pending", True)
+        return count
+
+    create_in(db, "pending", 1)
+
+    def finish(count: int) -> None:
+        for i in range(count):
+            run_once(db, f"p{count}-{i}", 1, **{"resonate:invoke": "poll://any@g"})
+            timer = CreatePromise(f"t{count}-{i}", timeout=5, tags={"resonate:timeout": "true"})
+            promises.create(db, timer, Caller(), 1)
+        promises.time_out(db, 10)
+
+    finish(200)
+    few = steps()
+    finish(2_000)
+    assert steps() <= 1.1 * few
+
+
+@pytest.mark.parametrize(("is_stopped", "active_until"), [(True, 7_000), (False, 6_000)])
+def test_an_outage_begins_when_the_server_was_last_active(
+    db: sqlite3.Connection, is_stopped: bool, active_until: int
+) -> None:
+    create_in(db, "p", 1_000, **{"resonate:invoke": "poll://any@g"})
+    db.execute("UPDATE tasks SET state = 'ENQUEUED'")
+    claimed = ClaimTask(id="__invoke:p", counter=1, process_id="one", ttl=10_000)
+    tasks.claim(db, claimed, 2_000)
+    tasks.heartbeat(db, "one", 6_000)
+    if is_stopped:
+        processes.server_stopped(db, 7_000)
+    processes.server_started(db, 60_000)
+    _, found, _ = changes.newest(db, 0)
+    assert found.events[-1].active_until == active_until
+
+
+def test_a_server_that_is_stopped_says_when() -> None:
+    with Cluster() as cluster:
+        cluster.server.send_signal(signal.SIGTERM)
+        assert cluster.server.wait() == 0
+        cluster.start_server()
+        with Watcher(cluster.url) as watcher:
+            first, stopped, second = watcher.next()["events"]
+    assert [first["type"], stopped["type"], second["type"]] == ["started", "stopped", "started"]
+    assert second["activeUntil"] == stopped["createdOn"]

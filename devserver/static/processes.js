@@ -40,6 +40,7 @@ export class Processes {
         this.starts.push({ at: event.createdOn, activeUntil: event.activeUntil });
         continue;
       }
+      if (event.type === "stopped") continue; // the next start says when that was
       const process = this.#all.get(event.processId) ?? this.#add(event);
       process.leftOn = event.type === "connected" ? undefined : event.createdOn;
       if (event.type === "connected") process.connectedOn = event.createdOn;

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 # How many of the promises that already exist a new watcher gets.
 MAX_PROMISES = 5_000
+# Among how many of the newest promises the server looks for the finished ones. The others may all
+# be timers, which a new watcher does not get.
+MAX_SEARCHED = 4 * MAX_PROMISES
 # How many of the attempts that already exist it gets.
 MAX_ATTEMPTS = 10_000
 # How many bytes of a value a watcher gets, and how long a parameter may be for the server to
@@ -141,11 +144,11 @@ class WatchedCallback(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class ProcessEvent(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A process connected or disconnected, or the server started.
+    """A process connected or disconnected, or the server started or stopped.
 
     Args:
         sort_id: its place in the order of events.
-        type: connected, disconnected or started.
+        type: connected, disconnected, started or stopped.
         created_on: when.
         process_id: the process; None for the server.
         group: its poll group.
@@ -170,7 +173,7 @@ class Changes(NamedTuple):
         tasks: tasks that are new, or that have changed.
         attempts: attempts that have ended without completing their task.
         callbacks: new callbacks. A callback ends when its promise is complete.
-        events: connections, disconnections and starts of the server.
+        events: connections and disconnections, and starts and stops of the server.
     """
 
     promises: list[WatchedPromise]
@@ -305,23 +308,29 @@ def since(seen: Seen, db: sqlite3.Connection, _: int) -> tuple[Seen, Changes]:
 
 
 def _newest_promises(db: sqlite3.Connection) -> tuple[list[WatchedPromise], bool]:
+    # SQLite ignores the partial index if the query sorts by sort_id; "+" hides the column.
     pending = db.execute(
-        f"SELECT {_PROMISE} FROM promises WHERE state = 'PENDING' ORDER BY sort_id DESC LIMIT ?",
+        f"SELECT {_PROMISE} FROM promises WHERE state = 'PENDING' ORDER BY +sort_id DESC LIMIT ?",
         (MAX_PROMISES + 1,),
     ).fetchall()
-    promises = [_promise(row) for row in pending[:MAX_PROMISES]]
-    left_out = len(pending) > MAX_PROMISES
-    others = db.execute(
-        f"SELECT {_PROMISE} FROM promises WHERE state <> 'PENDING' ORDER BY sort_id DESC"
+    room = max(MAX_PROMISES - len(pending), 0)
+    oldest, last = db.execute(
+        """SELECT (SELECT MIN(sort_id) FROM promises), (SELECT MAX(sort_id) FROM promises)"""
+    ).fetchone()
+    searched_from = (last or 0) - MAX_SEARCHED
+    finished = db.execute(
+        f"""SELECT {_PROMISE} FROM promises
+            WHERE sort_id > ? AND state <> 'PENDING'
+                  AND tags ->> '$."resonate:timeout"' IS NOT 'true'
+            ORDER BY sort_id DESC LIMIT ?""",
+        (searched_from, room + 1),
+    ).fetchall()
+    left_out = (
+        len(pending) > MAX_PROMISES
+        or len(finished) > room
+        or (oldest is not None and oldest <= searched_from)
     )
-    for row in others:
-        promise = _promise(row)
-        if promise.timeout is not None:
-            continue
-        if len(promises) == MAX_PROMISES:
-            left_out = True
-            break
-        promises.append(promise)
+    promises = [_promise(row) for row in [*pending[:MAX_PROMISES], *finished[:room]]]
     return sorted(promises, key=lambda promise: promise.sort_id), left_out
 
 

@@ -1,4 +1,4 @@
-"""Connections and starts of the server, recorded for the page.
+"""Connections, and starts and stops of the server, recorded for the page.
 
 The page names a worker by its number in its group. The server assigns that number when the
 process first connects, so the name is the same after a reload and after a restart.
@@ -7,6 +7,8 @@ process first connects, so the name is the same after a reload and after a resta
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
+
+from devserver.store.tasks import OPEN
 
 if TYPE_CHECKING:
     import sqlite3
@@ -44,10 +46,11 @@ def disconnected(db: sqlite3.Connection, process_id: str, group: str, now: int) 
 def server_started(db: sqlite3.Connection, now: int) -> None:
     """Record that the server has started, and when it was last active before that.
 
-    The newest rows tell that time closely enough, since each step of a run creates a task.
+    Call this before the leases are extended. If the server was killed, the newest rows tell when it
+    was last active: each step of a run creates a task, and each heartbeat renews a lease.
     """
     db.execute(
-        """INSERT INTO process_events (type, created_on, active_until)
+        f"""INSERT INTO process_events (type, created_on, active_until)
            SELECT 'started', ?, MAX(time) FROM (
                SELECT MAX(created_on) AS time FROM
                    (SELECT created_on FROM promises ORDER BY sort_id DESC LIMIT 1)
@@ -55,10 +58,18 @@ def server_started(db: sqlite3.Connection, now: int) -> None:
                SELECT MAX(created_on, COALESCE(completed_on, 0), COALESCE(claimed_on, 0)) FROM
                    (SELECT * FROM tasks ORDER BY sort_id DESC LIMIT 10)
                UNION ALL
+               SELECT MAX(expires_at - ttl) FROM tasks WHERE {OPEN} AND state = 'CLAIMED'
+               UNION ALL
                SELECT created_on FROM
                    (SELECT created_on FROM process_events ORDER BY sort_id DESC LIMIT 1))""",
         (now,),
     )
+    _prune(db)
+
+
+def server_stopped(db: sqlite3.Connection, now: int) -> None:
+    """Record that the server stops. A server that is killed cannot do this."""
+    db.execute("INSERT INTO process_events (type, created_on) VALUES ('stopped', ?)", (now,))
     _prune(db)
 
 

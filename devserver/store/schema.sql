@@ -78,10 +78,10 @@ CREATE TABLE IF NOT EXISTS attempts (
     outcome         TEXT NOT NULL          -- disconnected, expired or dropped
 );
 
--- Connections and starts of the server, for the page. Only the newest rows are kept.
+-- Connections, and starts and stops of the server, for the page. Only the newest rows are kept.
 CREATE TABLE IF NOT EXISTS process_events (
     sort_id         INTEGER PRIMARY KEY,
-    type            TEXT NOT NULL,         -- connected, disconnected or started (the server)
+    type            TEXT NOT NULL,         -- connected or disconnected; the server: started or stopped
     created_on      INTEGER NOT NULL,
     process_id      TEXT,                  -- NULL for the server
     poll_group      TEXT,
