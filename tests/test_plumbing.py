@@ -1,4 +1,4 @@
-"""The connection: servers that restart, odd answers, refusals, addresses and values."""
+"""The connection: restarts of the server, odd answers, refusals, addresses and values."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from contextlib import contextmanager, suppress
 from threading import Thread
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from resonate.errors import ResonateCanceledError
 from resonate.models.result import Ok
@@ -23,11 +22,13 @@ from plumbing.connection import Address, RefusedError, Server, ServerError, Unre
 from plumbing.protocol import Promises
 from plumbing.store import Store
 from plumbing.values import Promise
-from tests.api import FAR
+from tests.api import FAR, claim, invoke
 from tests.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import httpx
 
     from cluster import Cluster
 
@@ -36,7 +37,7 @@ pytestmark = pytest.mark.usefixtures("closed_connections")
 
 @pytest.fixture(autouse=True, scope="module")
 def collect_connections() -> Iterator[None]:
-    """Collect the open connections where their warnings are ignored."""
+    """Collect the open connections here, because a later test may not ignore their warnings."""
     yield
     gc.collect()
 
@@ -47,8 +48,14 @@ def store_at(url: str) -> Store:
 
 @pytest.fixture
 def store(cluster: Cluster) -> Store:
-    """The store as the SDK's threads have it."""
+    """The store that the SDK's threads use."""
     return store_at(cluster.url)
+
+
+@pytest.fixture
+def listener(cluster: Cluster) -> Iterator[Listener]:
+    with Listener(cluster.poll_url, "group", "me") as listener:
+        yield listener
 
 
 def test_finds_a_restarted_server(cluster: Cluster, store: Store) -> None:
@@ -91,31 +98,25 @@ class TestRefusals:
         assert (promise.rejected, callback) == (True, None)
 
     def test_a_claim_whose_answer_was_lost_comes_again(
-        self, cluster: Cluster, store: Store
+        self, store: Store, http: httpx.Client, listener: Listener
     ) -> None:
-        """The heartbeats renew its lease, and the SDK does not know it."""
-        with Listener(cluster.poll_url, "group", "me") as listener:
-            tags = {"resonate:invoke": "poll://any@group"}
-            store.promises.create("call", FAR, ikey="call", tags=tags)
-            task, counter = listener.next_task()
-            claim = {"id": task, "counter": counter, "processId": "me", "ttl": 60_000}
-            httpx.post(f"{cluster.url}/tasks/claim", json=claim).raise_for_status()
-            assert not store.tasks.take(task, counter, "me", 60_000)
-            again, next_counter = listener.next_task()
-            assert (again, next_counter > counter) == (task, True)
+        """The SDK does not know the task, and its heartbeats would renew the lease."""
+        invoke(http, "call", "poll://any@group")
+        task, counter = listener.next_task()
+        claim(http, (task, counter), "me").raise_for_status()
+        assert not store.tasks.take(task, counter, "me", 60_000)
+        again, next_counter = listener.next_task()
+        assert (again, next_counter > counter) == (task, True)
 
-    def test_a_claim_that_comes_too_late_leaves_the_task_to_others(
-        self, cluster: Cluster, store: Store
+    def test_a_late_claim_leaves_the_task_to_others(
+        self, store: Store, http: httpx.Client, listener: Listener
     ) -> None:
-        with Listener(cluster.poll_url, "group", "me") as listener:
-            tags = {"resonate:invoke": "poll://any@group"}
-            store.promises.create("call", FAR, ikey="call", tags=tags)
-            task, counter = listener.next_task()
-            assert not store.tasks.take(task, counter - 1, "me", 60_000)
-            assert not store.tasks.take("__invoke:nowhere", 1, "me", 60_000)
-            claim = {"id": task, "counter": counter, "processId": "other", "ttl": 60_000}
-            httpx.post(f"{cluster.url}/tasks/claim", json=claim).raise_for_status()
-            assert store.tasks.complete(task, counter - 1), "another worker has this task"
+        invoke(http, "call", "poll://any@group")
+        task, counter = listener.next_task()
+        assert not store.tasks.take(task, counter - 1, "me", 60_000)
+        assert not store.tasks.take("__invoke:nowhere", 1, "me", 60_000)
+        claim(http, (task, counter), "other").raise_for_status()
+        assert store.tasks.complete(task, counter - 1), "another worker has this task"
 
 
 def read_request(peer: socket.socket) -> None:
@@ -127,13 +128,13 @@ def read_request(peer: socket.socket) -> None:
 
 @contextmanager
 def answering(*answers: bytes) -> Iterator[str]:
-    """Listen on a port, and send each connection one of these answers and then close it."""
+    """Listen on a port. Send each connection the next of these answers, and close it."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:
             for text in answers:
                 peer, _ = listener.accept()
-                with peer, suppress(ConnectionError):  # the client need not read it all
+                with peer, suppress(ConnectionError):  # the client may stop reading
                     read_request(peer)
                     for byte in text:  # TCP may split an answer anywhere
                         peer.sendall(bytes([byte]))
@@ -183,8 +184,10 @@ def test_reads_every_form_of_an_answer(answer: bytes) -> None:
     ],
 )
 def test_repeats_a_request_that_no_resonate_server_answered(odd: bytes) -> None:
-    with answering(odd, odd, WHOLE) as url:
-        assert store_at(url).promises.get("p").id == "p"
+    with answering(WHOLE, odd, odd, WHOLE) as url:
+        store = store_at(url)
+        for _ in range(2):
+            assert store.promises.get("p").id == "p"
 
 
 REFUSAL = json.dumps(
@@ -260,11 +263,11 @@ class TestAddresses:
 
 
 class StrangeError(Exception):
-    """An exception that no other process knows."""
+    """An exception class that other processes do not have."""
 
 
 def promise_with(store: Store, value: Any, state: Any = "RESOLVED") -> Promise:
-    """Make a promise with a value as the plain SDK writes it."""
+    """Make a promise with a value that the plain SDK has encoded."""
     headers, data = Options().get_encoder().encode(value)
     fields = {"headers": headers, "data": store.encoder.encode(data)}
     promise = {"id": "p", "state": state, "timeout": FAR, "createdOn": 1, "value": fields}

@@ -1,8 +1,7 @@
-"""No promise, no refusal and no terminal ends a worker or holds up a recursion. Real processes."""
+"""Odd promises, refusals and blocked terminals neither end a worker nor block a recursion."""
 
 from __future__ import annotations
 
-import base64
 import gc
 import json
 import math
@@ -10,7 +9,6 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any
 
-import httpx
 import pytest
 from resonate.registry import Registry
 
@@ -19,18 +17,18 @@ from cluster.proxy import Proxy
 from plumbing.connection import Address, Server
 from plumbing.messages import Messages
 from plumbing.store import Store
+from tests.api import complete, create, encoded
 from tests.terminal import Terminal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
+
+    import httpx
 
     from cluster import Process
     from cluster.proxy import Passage
 
 pytestmark = pytest.mark.usefixtures("closed_connections")
-
-FAR = 4_000_000_000_000
 
 WORKER = """
 import signal
@@ -113,26 +111,7 @@ def start_worker(cluster: Cluster) -> Process:
 def call(cluster: Cluster, id: str, function: str, *args: object) -> str:  # noqa: A002
     """Call a function of the worker above, and return what the client prints."""
     command = [sys.executable, "-c", CLIENT, id, function, json.dumps(args)]
-    client = cluster.launch("client", command)
-    client.wait()
-    return "\n".join(client.output + client.errors)
-
-
-@pytest.fixture
-def http(cluster: Cluster) -> Iterator[httpx.Client]:
-    with httpx.Client(base_url=cluster.url) as http:
-        yield http
-
-
-def create(http: httpx.Client, name: str, **fields: object) -> None:
-    """Create a promise as a person with curl does, without an idempotency key."""
-    http.post("/promises", json={"id": name, "timeout": FAR, **fields}).raise_for_status()
-
-
-def complete(http: httpx.Client, name: str, value: object) -> None:
-    data = base64.b64encode(json.dumps(value).encode()).decode()
-    body = {"state": "RESOLVED", "value": {"data": data}}
-    http.patch(f"/promises/{name}", json=body).raise_for_status()
+    return result(cluster.launch("client", command))
 
 
 def result(client: Process) -> str:
@@ -154,16 +133,15 @@ class TestPromisesWithoutAnIdempotencyKey:
 
     def test_a_completed_one_is_used(self, cluster: Cluster, http: httpx.Client) -> None:
         create(http, "factorial-5")
-        complete(http, "factorial-5", 120)
+        complete(http, "factorial-5", value="120")
         cluster.start_workers(1)
         assert result(cluster.start_client(8)) == f"Result: {math.factorial(8)}"
         assert result(cluster.start_client(5)) == "Result: 120"
 
     def test_the_same_call_is_used(self, cluster: Cluster, http: httpx.Client) -> None:
         call = {"func": "factorial", "args": [5], "kwargs": {}, "version": 0}
-        data = base64.b64encode(json.dumps(call).encode()).decode()
         tags = {"resonate:invoke": "poll://any@factorial-worker"}
-        create(http, "factorial-5", param={"data": data}, tags=tags)
+        create(http, "factorial-5", param={"data": encoded(json.dumps(call))}, tags=tags)
         cluster.start_workers(1)
         assert result(cluster.start_client(8)) == f"Result: {math.factorial(8)}"
 
@@ -189,7 +167,7 @@ class TestLargeValues:
 
 
 class TestOutput:
-    def test_a_blocked_terminal_holds_up_no_call(self, cluster: Cluster) -> None:
+    def test_a_blocked_terminal_does_not_block_calls(self, cluster: Cluster) -> None:
         command = [sys.executable, str(ROOT / "factorial_worker.py")]
         with Terminal(command, cluster.env) as terminal:
             terminal.wait_for_text("is running")
@@ -206,7 +184,7 @@ class TestOutput:
             (">&-", "Cannot write to stdout: it is closed."),
         ],
     )
-    def test_a_useless_stdout_is_one_plain_line(
+    def test_an_unusable_stdout_is_one_plain_line(
         self, cluster: Cluster, script: str, redirection: str, words: str
     ) -> None:
         cluster.start_workers(1)
@@ -257,13 +235,13 @@ class TestLostNotifications:
     @pytest.mark.filterwarnings(
         "ignore::pytest.PytestUnraisableExceptionWarning", "ignore::ResourceWarning"
     )
-    def test_a_process_asks_now_and_then(self, cluster: Cluster, http: httpx.Client) -> None:
+    def test_a_process_asks_from_time_to_time(self, cluster: Cluster, http: httpx.Client) -> None:
         store = Store(Server(Address(cluster.url, None)), Registry())
         messages = Messages(Address(cluster.poll_url, None), "group", "me", 10, store)
         messages.start()
         create(http, "quiet")
         store.promises.awaited["quiet"] = time.monotonic()  # as if the subscription were lost
-        complete(http, "quiet", 5)
+        complete(http, "quiet", value="5")
         message: Any = messages.next()
         assert (message["type"], message["promise"]["id"]) == ("notify", "quiet")
         messages.stop()
@@ -272,7 +250,7 @@ class TestLostNotifications:
 
 
 class TestDeletedData:
-    def test_a_worker_computes_for_the_new_server(self, cluster: Cluster) -> None:
+    def test_a_worker_works_for_the_new_server(self, cluster: Cluster) -> None:
         (worker,) = cluster.start_workers(1)
         assert result(cluster.start_client(6)) == "Result: 720"
         replace_data(cluster)
@@ -320,7 +298,7 @@ class TestValuesThatRunCode:
         make = {"py/reduce": [{"py/function": "os.mkdir"}, {"py/tuple": [str(trace)]}]}
         value: dict[str, Any] = {"headers": {"resonate:format-py": json.dumps(make)}}
         if data is not None:
-            value["data"] = base64.b64encode(json.dumps(data).encode()).decode()
+            value["data"] = encoded(json.dumps(data))
         return value
 
     @pytest.mark.parametrize("data", [None, {"func": "length", "args": ["four"], "version": 1}])
