@@ -101,7 +101,7 @@ class Process:
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self._ended, timeout):
-                raise ProcessError(f"{self.name} did not end within {timeout} s")
+                raise ProcessError(f"{self.name} did not exit within {timeout} s")
         return self._popen.wait()
 
     def printed(self, text: str) -> bool:
@@ -123,7 +123,7 @@ class Process:
                 raise ProcessError(f"{self.name} did not print {text!r} within {timeout} s")
             if not self.printed(text):
                 said = (self.errors + self.output + ["nothing"])[0]
-                raise ProcessError(f"{self.name} has ended, saying: {said}")
+                raise ProcessError(f"{self.name} exited. It printed: {said}")
 
     def send_signal(self, number: int) -> None:
         """Send the process a signal, if it still runs."""

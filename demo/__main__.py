@@ -1,4 +1,4 @@
-"""`python -m demo N`: the command line, and what is shown of a run."""
+"""`python -m demo N`: the command line, and the summary of a run."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ if TYPE_CHECKING:
 
     from demo.director import View
 
-# A search, by which the promises are compared, finds 100 of them at most.
+# The demo compares the promises with one search, which returns at most 100 of them.
 LARGEST_EVERYWHERE = 50
-# A step is held on its way to the server and on its way back, and the SDK waits for 5 s.
+# The proxy delays a step twice, on its way to the server and back, and the SDK waits for 5 s.
 LONGEST_HOLD = 2
 
 
@@ -45,12 +45,12 @@ def main() -> int:
     """
     args = _parse_arguments()
     sys.set_int_max_str_digits(0)
-    for number in (signal.SIGTERM, signal.SIGHUP):  # they end it as Ctrl-C does
+    for number in (signal.SIGTERM, signal.SIGHUP):  # they stop the demo as Ctrl-C does
         signal.signal(number, signal.default_int_handler)
     try:
         return _command(args)(args)
     except KeyboardInterrupt:
-        print("demo: stopped; no process and no file is left", file=sys.stderr)
+        print("demo: Stopped. It left no processes or files behind.", file=sys.stderr)
         return 130
     except ProcessError as e:
         print(f"demo: {e}", file=sys.stderr)
@@ -72,8 +72,8 @@ def _command(args: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m demo",
-        description="Compute the factorial of N by workers that call each other through a "
-        "durable server, and show which worker does what.",
+        description="Compute the factorial of N on workers that call each other through a "
+        "durable server, and show which worker runs which call.",
     )
     parser.add_argument("n", metavar="N", type=_number, help="the number, from 0 to 10000")
     parser.add_argument(
@@ -84,8 +84,8 @@ def _parse_arguments() -> argparse.Namespace:
         type=_seconds,
         default=0.2,
         metavar="SECONDS",
-        help="how long each call waits before it recurses, or with --point, how long each step "
-        "takes on its way (default: 0.2)",
+        help="how long each call waits before it calls the next one; with --point, how long each "
+        "step is delayed (default: 0.2)",
     )
     parser.add_argument(
         "--kill",
@@ -94,10 +94,10 @@ def _parse_arguments() -> argparse.Namespace:
         type=_victim,
         metavar="server",
         help="in the middle of the descent, `kill -9` the worker with the most unfinished calls; "
-        "with `server`, kill the server instead and start it again on the same data",
+        "with `server`, kill and restart the server instead",
     )
     parser.add_argument(
-        "--restart", action="store_true", help="start another worker for each one that is killed"
+        "--restart", action="store_true", help="replace each killed worker with a new one"
     )
     parser.add_argument(
         "--plain", action="store_true", help="print lines instead of the live board"
@@ -106,12 +106,12 @@ def _parse_arguments() -> argparse.Namespace:
         "--plot",
         type=_picture,
         metavar="FILE",
-        help="draw the run as a picture, timeline.svg or timeline.png",
+        help="draw the run as a picture, like timeline.svg or timeline.png",
     )
     parser.add_argument(
         "--resonate",
         metavar="BINARY",
-        help="a real legacy Resonate server to use instead of the devserver",
+        help="use this real legacy Resonate server instead of devserver",
     )
     parser.add_argument(
         "--crash-everywhere",
@@ -122,20 +122,20 @@ def _parse_arguments() -> argparse.Namespace:
     parser.add_argument(
         "--point",
         metavar="STEP",
-        help="run the recursion slowly, and kill at one step, like `resolve factorial-2`; the "
-        "table of --crash-everywhere lists them all",
+        help="run the recursion slowly, and kill a process at this step, like "
+        "`resolve factorial-2`; --crash-everywhere lists all steps",
     )
     parser.add_argument(
         "--victim",
         choices=["worker", "server", "both", "client"],
         default="worker",
-        help="which process is killed at --point (default: the worker of that step)",
+        help="which process to kill at --point (default: the worker that takes part in the step)",
     )
     parser.add_argument(
         "--after",
         action="store_true",
-        help="kill at --point after the server has carried out the request and before its answer "
-        "arrives, not before the request reaches the server",
+        help="kill the process after the server has carried out the request, but before its answer "
+        "arrives (default: before the request reaches the server)",
     )
     args = parser.parse_args()
     if args.point and args.pace > LONGEST_HOLD:
@@ -143,9 +143,11 @@ def _parse_arguments() -> argparse.Namespace:
     if args.crash_everywhere and args.n > LARGEST_EVERYWHERE:
         parser.error(f"--crash-everywhere: N must be from 0 to {LARGEST_EVERYWHERE}")
     if args.kill == "worker" and args.workers == 1 and not args.restart:
-        parser.error("a killed worker needs another one: add --restart, or more --workers")
+        parser.error(
+            "--kill needs another worker that can take over: add --restart, or more --workers"
+        )
     if args.plot and args.resonate:
-        parser.error("--plot needs the devserver: the real server does not record attempts")
+        parser.error("--plot works only with devserver: the real server does not record attempts")
     if args.plot and find_spec("matplotlib") is None:
         command = f"uv run --group plot python -m demo {shlex.join(sys.argv[1:])}"
         parser.error(f"--plot needs Matplotlib, which is not installed. Run: {command}")
@@ -154,41 +156,44 @@ def _parse_arguments() -> argparse.Namespace:
 
 def _natural(text: str) -> int:
     if not text.isdecimal():
-        raise argparse.ArgumentTypeError(f"{text!r} is not a whole number from 0 up")
+        raise argparse.ArgumentTypeError(f"must be a non-negative integer, not {text!r}")
     return int(text)
 
 
 def _number(text: str) -> int:
     if _natural(text) > 10_000:
-        raise argparse.ArgumentTypeError("at most 10000: all results of a run are kept")
+        raise argparse.ArgumentTypeError("must be from 0 to 10000")
     return int(text)
 
 
 def _positive(text: str) -> int:
     if _natural(text) == 0:
-        raise argparse.ArgumentTypeError("at least one is needed")
+        raise argparse.ArgumentTypeError("must be at least 1")
     return int(text)
 
 
 def _victim(text: str) -> str:
     if text not in {"worker", "server"}:
-        raise argparse.ArgumentTypeError(f"{text!r} is neither worker nor server")
+        raise argparse.ArgumentTypeError(f"must be worker or server, not {text!r}")
     return text
 
 
 def _picture(text: str) -> Path:
     path = Path(text)
     if path.suffix not in {".svg", ".png"}:
-        raise argparse.ArgumentTypeError(f"{text!r} ends neither in .svg nor in .png")
+        raise argparse.ArgumentTypeError(f"must end in .svg or .png, not {text!r}")
     if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"there is no folder {str(path.parent)!r}")
+        raise argparse.ArgumentTypeError(f"the folder {str(path.parent)!r} does not exist")
     return path
 
 
 def _seconds(text: str) -> float:
-    seconds = float(text)
+    try:
+        seconds = float(text)
+    except ValueError:
+        seconds = math.nan
     if not 0 <= seconds <= 3600:
-        raise argparse.ArgumentTypeError("must be from 0 to 3600 seconds")
+        raise argparse.ArgumentTypeError(f"must be from 0 to 3600 seconds, not {text!r}")
     return seconds
 
 
@@ -205,7 +210,7 @@ def _run(args: argparse.Namespace) -> int:
             keys = ""
             if has_keys():
                 screen.enter_context(pressed_keys(director.key))
-                keys = "keys: k kills a worker, s kills the server and starts it again, q stops"
+                keys = "keys: k kills a worker, s kills and restarts the server, q quits"
             view = screen.enter_context(
                 Board(run, console, lambda: director.clock, keys, cluster.page)
             )
@@ -220,11 +225,11 @@ def _run(args: argparse.Namespace) -> int:
     if answer != [expected]:
         raise ProcessError("the client did not print the right answer")
     if found:
-        # Matplotlib takes a second to load, which nobody should wait for who draws nothing.
+        # Matplotlib takes a second to load, so load it only for --plot.
         from demo.timeline import draw  # noqa: PLC0415
 
         draw(found, run, args.plot)
-        console.print(f"Drawn: {args.plot}", soft_wrap=True)
+        console.print(f"Wrote {args.plot}", soft_wrap=True)
     for line in [*_recovery(run, args.kill), _shares(run, took)]:
         console.print(line, soft_wrap=not console.is_terminal)
     console.print(f"The result equals Python's math.factorial({args.n}):")
@@ -233,28 +238,26 @@ def _run(args: argparse.Namespace) -> int:
 
 
 def _recovery(run: Run, kill: str | None) -> list[str]:
-    """Say what a kill has cost."""
+    """Describe the recovery from the kills."""
     if not run.kills:
-        return ["Nothing was killed: the run finished too soon."] if kill else []
+        return ["Nothing was killed, because the run finished too soon."] if kill else []
     survivors: dict[str, list[int]] = {}
     for attempt in run.takeovers:
         survivors.setdefault(attempt.worker.name, []).append(attempt.n)
-    again = len(run.computed_again)
-    return [
-        *(
-            f"{name} took over factorial of {', '.join(map(str, sorted(calls, reverse=True)))}."
-            for name, calls in survivors.items()
-        ),
-        f"Of {run.calls} results, {run.calls - again} were computed once and {again} again.",
+    takeovers = [
+        f"{name} took over {', '.join(f'factorial({n})' for n in sorted(calls, reverse=True))}."
+        for name, calls in survivors.items()
     ]
+    again = len(run.computed_again)
+    return [*takeovers, f"{again or 'None'} of the {run.calls} results had to be computed again."]
 
 
 def _shares(run: Run, took: float) -> str:
     shares = [
-        f"{worker.name} took {len(worker.attempts)} call{'' if len(worker.attempts) == 1 else 's'}"
+        f"{worker.name} ran {len(worker.attempts)} call{'' if len(worker.attempts) == 1 else 's'}"
         for worker in run.workers
     ]
-    return f"{', '.join(shares)}; {took:.1f} s from the client's start to its end."
+    return f"{', '.join(shares)}. The client ran for {took:.1f} s."
 
 
 if __name__ == "__main__":

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from demo.run import Attempt, Run, Worker
 
 # The least width of a column (characters), and the number of lines that are not calls.
-COLUMN_WIDTH = 11
+COLUMN_WIDTH = 12
 FRAME_HEIGHT = 14
 NEWS = 3
 
@@ -160,10 +160,10 @@ class Board:
     def _header(self, worker: Worker) -> Text:
         if worker.died is None:
             title, colour = f"{worker.name} alive", style(worker.index)
-            load = f"has {len(worker.holds)}"
+            load = f"unfinished {len(worker.holds)}"
         else:
             title, colour = f"KILLED {worker.name}", "red"
-            load = f"had {len(worker.attempts) - worker.done}"
+            load = f"unfinished {len(worker.attempts) - worker.done}"
         return Text.assemble(
             (title, f"bold {colour}"),
             (f"\npid {worker.pid}\n{load}\nfinished {worker.done}", "not bold"),

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 
     from demo.director import View
 
-# How many runs are under way at the same time. With a real server, most of the time is spent on
-# waiting for leases to expire.
+# How many runs to start at the same time. With a real server, runs spend most of their time waiting
+# for leases to expire.
 SIDE_BY_SIDE = 4
 SIDE_BY_SIDE_OF_RESONATE = 12
 
 
 def crash_everywhere(args: Namespace) -> int:
-    """Run the recursion once for each crash point, and show what comes of each.
+    """Run the recursion once for each crash point, and show each result.
 
     Args:
         args: the command line.
@@ -96,11 +96,11 @@ def crash_at_point(args: Namespace) -> int:
             outcome = onlooker.follow(cluster, view)
     if not cluster.has_crashed and not outcome.faults:
         steps = ", ".join(dict.fromkeys(p.label for p in points_of(outcome)))
-        raise ProcessError(f"nothing was killed: {point} did not occur. The steps were: {steps}")
+        raise ProcessError(f"{point} did not occur, so nothing was killed. The steps were: {steps}")
     if outcome.faults:
         raise ProcessError(f"{point}: WRONG, {', '.join(outcome.faults)}")
-    again = ", ".join(outcome.again) or "no call"
-    console.print(f"{point}: right. Run a second time: {again}.", soft_wrap=True)
+    again = ", ".join(outcome.again) or "none"
+    console.print(f"{point}: right answer. Calls that ran again: {again}.", soft_wrap=True)
     console.print(recursion.result)
     return 0
 

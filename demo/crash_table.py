@@ -1,4 +1,4 @@
-"""The progress of a search over crash points: a live table, or lines."""
+"""The results of all crash points, as they come: a live table, or lines."""
 
 from __future__ import annotations
 
@@ -29,10 +29,10 @@ KINDS: tuple[tuple[Victim, Moment], ...] = (
     ("client", "before"),
 )
 LEGEND = (
-    "before: the request does not reach the server. after: the server has carried out the request, "
-    "and its answer is lost. A message has no answer, so it has no cell for this. At a step of the "
-    "client, the client is killed instead of the worker. A cell shows the calls that ran again and "
-    "the extra seconds."
+    "before: the request does not reach the server. after: the server carries out the request, but "
+    "its answer is lost. A message does not have an answer, so that cell is empty. If the client "
+    "takes part in a step, it is killed instead of a worker. A cell shows the calls that ran "
+    "again, and the delay in seconds."
 )
 # The lines around the rows.
 FRAME_HEIGHT = 11
@@ -56,7 +56,7 @@ class CrashLines:
         self._console = console
 
     def update(self, verdict: Verdict) -> None:
-        """Print it."""
+        """Print one more verdict."""
         self._console.print(str(verdict), soft_wrap=True)
 
 

@@ -276,7 +276,9 @@ class CrashCluster(Cluster):
         outcome, client = self.outcome, self._named["client"]
         if client.wait() != 0 or client.output != [self._recursion.result]:
             said = " ".join(client.output + client.errors)
-            outcome.faults.append(f"the client ended with {client.wait()}, saying: {said[-200:]}")
+            outcome.faults.append(
+                f"the client exited with {client.wait()} and printed: {said[-200:]}"
+            )
         outcome.promises = self._promises()
         calls = Counter(
             line for worker in self.workers for line in worker.output if CALL.fullmatch(line)
@@ -299,5 +301,5 @@ class CrashCluster(Cluster):
         if process.wait() not in {0, -signal.SIGTERM} or not was_alive:
             said = " ".join(process.errors)
             self.outcome.faults.append(
-                f"{process.name} ended with {process.wait()}, saying: {said[-200:]}"
+                f"{process.name} exited with {process.wait()} and printed: {said[-200:]}"
             )

@@ -14,19 +14,19 @@ if TYPE_CHECKING:
 
     type Victim = Literal["worker", "server"]
 
-# How often the view is brought up to date (seconds).
+# How often to update the view (seconds).
 REFRESH = 0.1
 
 
 class View(Protocol):
-    """Shows a run to a person."""
+    """Shows a run to the user."""
 
     def update(self) -> None:
         """Show the current state."""
 
 
 class Director:
-    """Reads everything that happens from one queue, and acts on it.
+    """Takes events (lines and keys) from one queue, and acts on them.
 
     Args:
         run: the model that it updates.
@@ -75,8 +75,8 @@ class Director:
         """Keep the run and its view up to date until the client has ended.
 
         Raises:
-            ProcessError: all workers have ended, or the server has ended without a kill.
-            KeyboardInterrupt: `q` was pressed.
+            ProcessError: all workers exited, or the server exited without a kill.
+            KeyboardInterrupt: the user pressed `q`.
         """
         shown = 0.0
         while not self._next(cluster, client):
@@ -110,7 +110,9 @@ class Director:
                 self._ended(cluster, process, when - self._begin)
             case (when, process, text) if process is not client:
                 if process is self._restarted:
-                    self._run.notice(when - self._begin, f"server (pid {process.pid}) is back")
+                    self._run.notice(
+                        when - self._begin, f"server (pid {process.pid}) has restarted"
+                    )
                     self._restarted = None
                 self._run.printed(when - self._begin, process.name, text)
         return False
@@ -126,7 +128,9 @@ class Director:
         """Kill the worker with the most unfinished calls; if tied, the most recently active one."""
         alive = [worker for worker in self._run.workers if worker.died is None]
         if len(alive) == 1 and not self._restart:
-            self._run.notice(self.clock, f"{alive[0]} is the last worker, so it is not killed")
+            self._run.notice(
+                self.clock, f"{alive[0]} was not killed, because it is the last worker"
+            )
             return
         victim = max(alive, key=lambda w: (len(w.holds), w.attempts[-1].begun if w.attempts else 0))
         cluster.workers[victim.index].kill()
@@ -135,7 +139,7 @@ class Director:
         """Record that a process has ended, and start another one if the run needs it."""
         if process is cluster.server:
             if process.wait() != -signal.SIGKILL:
-                raise ProcessError(f"the server has ended. It printed: {' '.join(process.errors)}")
+                raise ProcessError(f"the server exited. It printed: {' '.join(process.errors)}")
             self._run.server_died(when, process.pid)
             cluster.launch_server()
             self._restarted = cluster.server
@@ -144,8 +148,10 @@ class Director:
             if self._restart:
                 worker = cluster.launch_worker(self._pace)
                 self._run.joined(worker.name, worker.pid)
-                self._run.notice(self.clock, f"{worker.name} (pid {worker.pid}) replaces it")
+                self._run.notice(
+                    self.clock, f"{worker.name} (pid {worker.pid}) was started as a replacement"
+                )
             elif all(worker.died is not None for worker in self._run.workers):
                 raise ProcessError(
-                    f"all workers have ended. The last one printed: {' '.join(process.errors)}"
+                    f"all workers exited. The last one printed: {' '.join(process.errors)}"
                 )

@@ -52,7 +52,7 @@ class Verdict:
         if not self.is_right:
             return f"{what}: WRONG, {', '.join(self.outcome.faults)}"
         if not self.has_occurred:
-            return f"{what}: did not occur in {TRIES} runs"
+            return f"{what}: the step did not occur in {TRIES} runs"
         again = "".join(f"; ran {call} again" for call in self.outcome.again)
         return f"{what}: right, {self.extra:+.1f} s{again}"
 
@@ -156,7 +156,7 @@ class Everywhere:
     def _changed_promises(self, outcome: Outcome) -> list[str]:
         before, now = self._undisturbed.promises, outcome.promises
         return [
-            f"promise {name} is {now.get(name)}, and without a crash {before.get(name)}"
+            f"promise {name} is {now.get(name)}; without a crash, it is {before.get(name)}"
             for name in before | now
             if before.get(name) != now.get(name)
         ]
@@ -209,6 +209,6 @@ class Summary:
         missing = f"; {len(self.missing)} did not occur" if self.missing else ""
         return (
             f"{self.right + len(self.wrong)} crash points, {self.right} right answers{missing}; "
-            f"{self.again} calls were run a second time; "
+            f"{self.again} calls ran a second time; "
             f"the slowest recovery took {self.slowest:.1f} s"
         )

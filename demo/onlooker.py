@@ -1,4 +1,4 @@
-"""Follows a run with one crash at a chosen step, slow enough for a person to watch."""
+"""Follows a run with one crash at a chosen step, slowly enough for the user to watch."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ class Onlooker:
         return time.monotonic() - self._begin
 
     def line(self, process: Process, text: str | None) -> None:
-        """Take in a line that a process printed, or None after its last one; from any thread."""
+        """Queue a line that a process printed, or None after its last one; from any thread."""
         self._news.put((time.monotonic(), process, text))
 
     def step(self, passage: Passage) -> None:
-        """Take in a step; from any thread."""
+        """Queue a step; from any thread."""
         self._news.put((time.monotonic(), passage, None))
 
     def follow(self, cluster: CrashCluster, view: View) -> Outcome:
@@ -78,7 +78,7 @@ class Onlooker:
         if process.name == "server":
             self._run.server_died(when, process.pid)
         elif process.name == "client":
-            self._run.notice(when, f"client (pid {process.pid}) was killed; it is run again")
+            self._run.notice(when, f"client (pid {process.pid}) was killed, and is started again")
         else:
             self._run.worker_died(when, process.name)
 
@@ -86,7 +86,7 @@ class Onlooker:
 def _described(passage: Passage) -> str:
     """Draw a step as an arrow of the README's diagram."""
     if passage.moment == "after":
-        return f"server → {passage.party}: {passage.step}: done (status {passage.status})"
+        return f"server → {passage.party}: answer to {passage.step}, status {passage.status}"
     if passage.is_message:
         return f"server → {passage.party}: message: {passage.step}"
     return f"{passage.party} → server: {passage.step}"

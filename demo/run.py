@@ -163,17 +163,17 @@ class Run:
     def worker_died(self, time: float, name: str) -> None:
         """Record that a worker's process has ended."""
         worker = next(worker for worker in self.workers if worker.name == name)
-        held = _listed(worker.holds)
+        unfinished = _listed(worker.holds)
         worker.died = time
         self.kills.append((time, worker.name))
-        self.notice(time, f"{worker} was killed. It had {held}", is_kill=True)
+        self.notice(time, f"{worker} was killed with {unfinished}", is_kill=True)
         for attempt in worker.attempts:
             attempt.ended = attempt.ended or time
 
     def server_died(self, time: float, pid: int) -> None:
-        """Record that the server's process was killed."""
+        """Record that the server was killed."""
         self.kills.append((time, "server"))
-        self.notice(time, f"server (pid {pid}) was killed. It restarts, and the workers reconnect")
+        self.notice(time, f"server (pid {pid}) was killed and is restarting")
 
     def _begun(self, time: float, worker: Worker, n: int) -> None:
         attempt = Attempt(n, worker, time)
@@ -183,7 +183,7 @@ class Run:
             last.ended = last.ended or time
             self.notice(time, f"{worker.name} took over factorial({n}) from {last.worker.name}")
         elif earlier:
-            self.notice(time, f"{worker.name} computes factorial({n}) again")
+            self.notice(time, f"{worker.name} is computing factorial({n}) again")
         earlier.append(attempt)
         worker.attempts.append(attempt)
 
@@ -197,6 +197,6 @@ class Run:
 def _listed(calls: list[int]) -> str:
     """List calls by their numbers, at most five of them."""
     if not calls:
-        return "no calls"
+        return "no unfinished calls"
     shown = ", ".join(map(str, calls[:5])) + (", ..." if len(calls) > 5 else "")
-    return f"{len(calls)} call{'s' if len(calls) > 1 else ''}: {shown}"
+    return f"{len(calls)} unfinished call{'s' if len(calls) > 1 else ''}: {shown}"

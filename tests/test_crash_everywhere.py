@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 POINTS = 40
 SUMMARY = re.compile(
     r"(\d+) crash points, \1 right answers(; \d+ did not occur)?; "
-    r"\d+ calls +were +run +a +second +time; the +slowest +recovery +took \d+\.\d s"
+    r"\d+ calls +ran +a +second +time; the +slowest +recovery +took \d+\.\d s"
 )
 # A worker whose result depends on how often its function was run.
 FORGETFUL = """
@@ -88,7 +88,7 @@ def test_lines_come_one_by_one_until_it_is_stopped(tmp_path: Path) -> None:
         assert running(tmp_path)
         stopped.send_signal(signal.SIGINT)
         assert stopped.wait() == 130
-        assert stopped.errors == ["demo: stopped; no process and no file is left"]
+        assert stopped.errors == ["demo: Stopped. It left no processes or files behind."]
     wait_for_end(tmp_path)
     assert list(tmp_path.iterdir()) == []
     line = r"\w+ factorial-1, (worker|server|both|client) killed (before|after): right, \+\d+\.\d s"
@@ -118,7 +118,9 @@ def test_one_point_is_watched_as_lines(tmp_path: Path) -> None:
         r".*worker \d → server: resolve factorial-2\n",
         lines,
     )
-    assert ended.printed("claim factorial-2 #2, server killed after: right. Run a second time: ")
+    assert ended.printed(
+        "claim factorial-2 #2, server killed after: right answer. Calls that ran again: "
+    )
     assert ended.output[-1] == "Result: 2"
 
 
@@ -139,7 +141,7 @@ def test_one_point_is_watched_on_the_board(tmp_path: Path) -> None:
         (
             ["1", "--point", "claim factorial-9", "--pace", "0"],
             1,
-            "claim factorial-9, worker killed before did not occur. The steps were: create f",
+            "did not occur, so nothing was killed. The steps were: create f",
         ),
     ],
 )
@@ -159,7 +161,7 @@ def test_a_wrong_answer_and_a_changed_promise_are_found(tmp_path: Path) -> None:
     point = Point("resolve factorial-1", "before", "worker")
     verdict = everywhere.try_plan((point,))
     assert not verdict.is_right
-    assert "WRONG, the client ended with 0, saying: Result: -1" in str(verdict)
+    assert "WRONG, the client exited with 0 and printed: Result: -1" in str(verdict)
     summary = Summary()
     summary.add(verdict)
     assert str(summary).startswith("1 crash points, 0 right answers; ")

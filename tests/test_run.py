@@ -46,7 +46,7 @@ def test_what_a_dead_worker_held_is_taken_over() -> None:
     run.printed(1.1, "worker 3", "factorial(1)")
     run.printed(1.2, "worker 3", "factorial(1) = 1")
     assert notices(run) == [
-        "worker 1 (pid 1001) was killed. It had 2 calls: 4, 1",
+        "worker 1 (pid 1001) was killed with 2 unfinished calls: 4, 1",
         "worker 3 took over factorial(1) from worker 1",
     ]
     assert [(attempt.n, attempt.worker.name) for attempt in run.takeovers] == [(1, "worker 3")]
@@ -63,7 +63,7 @@ def test_what_was_computed_twice_is_counted() -> None:
     run.printed(1.3, "worker 3", "factorial(1) = 1")
     assert run.computed_again == [1]
     assert run.takeovers == []
-    assert notices(run)[-1] == "worker 3 computes factorial(1) again"
+    assert notices(run)[-1] == "worker 3 is computing factorial(1) again"
 
 
 def test_a_call_may_move_between_living_workers() -> None:
