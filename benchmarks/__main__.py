@@ -59,7 +59,7 @@ def main() -> int:
     try:
         results = _measure(contenders, sizes, finished, args, console)
     except KeyboardInterrupt:
-        print("benchmarks: stopped; nothing was written", file=sys.stderr)
+        print("benchmarks: Stopped. Nothing was written.", file=sys.stderr)
         return 130
     except (ProcessError, OSError) as e:
         print(f"benchmarks: {e}", file=sys.stderr)
@@ -68,16 +68,16 @@ def main() -> int:
     args.output.mkdir(parents=True, exist_ok=True)
     (args.output / "results.json").write_text(json.dumps(results, indent=1) + "\n")
     draw(results, args.output / "levels.svg")
-    console.print(f"Written: {args.output / 'results.json'}, {args.output / 'levels.svg'}")
+    console.print(f"Wrote {args.output / 'results.json'} and {args.output / 'levels.svg'}")
     return 0
 
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m benchmarks",
-        description="Measure the recursion through three workers, many small calls, the recovery "
-        "from a kill, and the server with many finished promises. All contenders run in turn, "
-        "round by round.",
+        description="Measure the recursion on three workers, many small calls, the recovery from "
+        "a kill, and the server with many finished promises. Each round runs all contenders in "
+        "turn.",
     )
     parser.add_argument(
         "--resonate", metavar="BINARY", help="also measure this real legacy Resonate server"

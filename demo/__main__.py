@@ -174,7 +174,8 @@ def _positive(text: str) -> int:
 
 def _victim(text: str) -> str:
     if text not in {"worker", "server"}:
-        raise argparse.ArgumentTypeError(f"must be worker or server, not {text!r}")
+        hint = "; write N before --kill" if text.isdecimal() else ""
+        raise argparse.ArgumentTypeError(f"must be worker or server, not {text!r}{hint}")
     return text
 
 

@@ -29,9 +29,11 @@ from devserver.store.database import DatabaseError, LostFileError, open_database
 if TYPE_CHECKING:
     from devserver.store.database import Database
 
+MEMORY_ONLY = "memory only. It is lost when the server stops."
+
 
 def main() -> int:
-    """Run the server until it is told to stop.
+    """Run the server until it gets a signal to stop.
 
     Returns:
         The exit code.
@@ -53,7 +55,7 @@ def main() -> int:
         ):
             greeting = (
                 f"Resonate API on {_url(api)}, messages on {_url(poll)}\n"
-                f"Data in {'memory: gone when this stops' if args.memory else path}\n"
+                f"Data in {MEMORY_ONLY if args.memory else path}\n"
                 f"Watch it at {_page(api)}"
             )
             auth = _auth(args, api)
@@ -76,7 +78,7 @@ def main() -> int:
         return 1
     except sqlite3.Error as e:
         print(f"devserver: {DatabaseError.of(path, e)}", file=sys.stderr)
-        print("devserver stopped; all acknowledged data is kept", file=sys.stderr)
+        print("devserver stopped. All acknowledged data is safe.", file=sys.stderr)
         return 1
     _say("devserver stopped")
     return 0
@@ -93,15 +95,15 @@ def _ignore_signals() -> None:
 
 
 def _serve(db: Database, *args: Any, **kwargs: Any) -> None:
-    """Run the server. If the file was deleted or replaced meanwhile, save what it held."""
+    """Run the server. If the file was deleted or replaced meanwhile, save the data."""
     try:
         serve(db, *args, **kwargs)
         db.check_files()
     except LostFileError as e:
         try:
-            outcome = f"Saved all acknowledged data to {db.rescue()}; start with --db and that file"
+            outcome = f"Saved all acknowledged data to {db.rescue()}. Use that file with --db."
         except sqlite3.Error as failure:
-            outcome = f"Its data is lost, because saving it failed too: {failure}"
+            outcome = f"The data is lost, because it could not be saved: {failure}"
         raise _UsageError(f"{e}\ndevserver: {outcome}") from e
     finally:
         _ignore_signals()  # Python resets the handlers before the process ends
@@ -122,40 +124,44 @@ def _parse_arguments() -> argparse.Namespace:
         description="A small durable server for one machine. For the Resonate Python SDK 0.6.x, "
         "it replaces the legacy `resonate serve` (up to v0.8.2).",
     )
-    parser.add_argument("--host", default="127.0.0.1", help="the address to listen on (127.0.0.1)")
+    parser.add_argument(
+        "--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)"
+    )
     parser.add_argument(
         "--port",
         type=int,
         default=os.environ.get("RESONATE_PORT_STORE", "8001"),
-        help="the port of the API ($RESONATE_PORT_STORE, or 8001)",
+        help="the port of the API (default: $RESONATE_PORT_STORE, or 8001)",
     )
     parser.add_argument(
         "--poll-port",
         type=int,
         default=os.environ.get("RESONATE_PORT_MESSAGE_SOURCE", "8002"),
-        help="the port of the messages ($RESONATE_PORT_MESSAGE_SOURCE, or 8002)",
+        help="the port for messages (default: $RESONATE_PORT_MESSAGE_SOURCE, or 8002)",
     )
     where = parser.add_mutually_exclusive_group()
     where.add_argument(
-        "--db", default="devserver.db", help="the SQLite file with all data (devserver.db)"
+        "--db",
+        default="devserver.db",
+        help="the SQLite file for all data (default: devserver.db)",
     )
     where.add_argument("--memory", action="store_true", help="keep the data in memory only")
     parser.add_argument(
         "--backup",
         type=Path,
         metavar="FILE",
-        help="write a copy of all data to a new file and exit, also while a server is running; "
-        "give the same options as to that server",
+        help="write a copy of all data to a new file, and exit; if a server is running, use the "
+        "same options as for that server",
     )
     parser.add_argument(
         "--username",
         default=os.environ.get("RESONATE_USERNAME"),
-        help="require this user name and the password ($RESONATE_USERNAME)",
+        help="require this user name and the password (default: $RESONATE_USERNAME)",
     )
     parser.add_argument(
         "--password",
         default=os.environ.get("RESONATE_PASSWORD"),
-        help="the password; $RESONATE_PASSWORD keeps it out of the list of processes",
+        help="the password (default: $RESONATE_PASSWORD, which other users cannot see)",
     )
     parser.add_argument(
         "--allow-host",
@@ -198,7 +204,7 @@ def _credentials(args: argparse.Namespace) -> tuple[str, str] | None:
     if args.username and args.password:
         return args.username, args.password
     if args.username or args.password:
-        raise _UsageError("--username and --password go together")
+        raise _UsageError("Use --username and --password together")
     return None
 
 
@@ -206,8 +212,8 @@ def _auth(args: argparse.Namespace, listener: socket.socket) -> tuple[str, str] 
     credentials = _credentials(args)
     if credentials is None and not ip_address(listener.getsockname()[0]).is_loopback:
         raise _UsageError(
-            f"Not listening on {args.host}, where other machines could reach all data: "
-            "give --username and --password"
+            f"Not listening on {args.host} without a password, because other machines could "
+            "reach the data. Use --username and --password."
         )
     return credentials
 
@@ -221,10 +227,12 @@ def _bind(host: str, port: int) -> socket.socket:
     try:
         return socket.create_server((host, port), family=family)
     except OSError as e:
-        reason, _, _ = (e.strerror or str(e)).partition(" (while")  # the address once more
+        reason, _, _ = (e.strerror or str(e)).partition(" (while")  # the rest repeats the address
         raise _UsageError(f"Cannot listen on {host}:{port}: {reason}") from e
     except OverflowError as e:
-        raise _UsageError(f"Cannot listen on {host}:{port}: no such port") from e
+        raise _UsageError(
+            f"Cannot listen on {host}:{port}: the port must be from 0 to 65535"
+        ) from e
 
 
 def _url(listener: socket.socket) -> str:
@@ -233,7 +241,7 @@ def _url(listener: socket.socket) -> str:
 
 
 def _page(listener: socket.socket) -> str:
-    """Say where a person's browser finds the page."""
+    """Return the URL of the page for a browser."""
     host, port = listener.getsockname()[:2]
     if host in {"127.0.0.1", "::1"}:
         return f"http://localhost:{port}/"

@@ -1,7 +1,7 @@
-"""`--backup FILE`: a copy of all data, also while the server runs.
+"""`--backup FILE`: a copy of all data, even while the server is running.
 
-A running server has locked its file, so that no other process can read half of a commit or keep the
-server from writing. The copy then comes from the server: `GET /backup` on the API port.
+A running server locks its file, so that other processes cannot read half of a commit or block the
+server. So the program gets the copy from the server, with `GET /backup` on the API port.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from devserver.store.database import Database
 
-# How long the server may take to begin its answer (seconds). It writes the copy before.
+# How long the server may take to start its answer (seconds). It writes the copy first.
 PATIENCE = 600.0
 
 
@@ -45,7 +45,7 @@ class Backup:
         self._db = db
 
     async def respond(self, request: HttpRequest) -> Response:
-        """Answer with a copy of the database. No other request is served while it is written."""
+        """Answer with a copy of the database. Other requests wait while the server writes it."""
         if request.query_params.get("db") != self._db.path:
             return PlainTextResponse("this server has another database\n", 404)
         folder = TemporaryDirectory(prefix="devserver-")
@@ -65,7 +65,7 @@ def back_up(path: str, target: Path, url: str, auth: tuple[str, str] | None) -> 
         auth: that server's user name and password.
 
     Raises:
-        DatabaseError: the copy cannot be made. No part of it is left.
+        DatabaseError: the copy failed. The incomplete file was deleted.
     """
     if path != ":memory:" and not Path(path).exists():
         raise DatabaseError(f"Cannot back up {path}: it does not exist")
@@ -86,7 +86,7 @@ def back_up(path: str, target: Path, url: str, auth: tuple[str, str] | None) -> 
 
 
 def _copy(path: str, target: Path) -> bool:
-    """Copy a file that no server uses. Returns False if one does."""
+    """Copy the file, unless a server is using it. Returns False if one is."""
     try:
         with closing(open_database(path)) as db:
             db.execute("VACUUM INTO ?", (str(target),))
@@ -104,7 +104,7 @@ def _download(path: str, target: Path, url: str, auth: tuple[str, str] | None) -
     if auth is not None:
         credentials = base64.b64encode(":".join(auth).encode()).decode()
         request.add_header("authorization", f"Basic {credentials}")
-    other_port = "Give the --port of the server that uses it"
+    other_port = "Use the --port of the server that is using the file"
     try:
         opener = build_opener(ProxyHandler({}))
         with opener.open(request, timeout=PATIENCE) as answer, target.open("wb") as file:
@@ -114,12 +114,12 @@ def _download(path: str, target: Path, url: str, auth: tuple[str, str] | None) -
     except HTTPError as e:
         reason = {
             HTTPStatus.UNAUTHORIZED: "wrong user name or password",
-            HTTPStatus.NOT_FOUND: f"it does not use that file. {other_port}",
+            HTTPStatus.NOT_FOUND: f"that server uses another file. {other_port}",
         }.get(HTTPStatus(e.code), f"{e.code} {e.read(300).decode(errors='replace')}")
         raise DatabaseError(f"Cannot back up {path} from the server at {url}: {reason}") from e
     except URLError as e:
         raise DatabaseError(
-            f"Cannot back up {path}: it is in use, but not by a server at {url}. {other_port}"
+            f"Cannot back up {path}: it is in use, but not by the server at {url}. {other_port}"
         ) from e
     except OSError as e:
         raise DatabaseError(f"Cannot write the backup {target}: {e}") from e

@@ -102,8 +102,8 @@ class Guard:
         if host is not None and not self._is_own(host.name):
             return ProtocolError(
                 Code.FORBIDDEN,
-                f"This server is not known as {host.name}. "
-                f"If that is its name, start devserver with --allow-host {host.name}.",
+                f"{host.name} is not a name of this server. "
+                f"To allow the name, start devserver with --allow-host {host.name}.",
             )
         origins = headers.get(b"origin", [])
         if len(origins) == 1 and origins[0] in self._origins:
@@ -116,12 +116,14 @@ class Guard:
         for origin in headers.get(b"origin", []):
             scheme = origin.partition("://")[0]
             if host is None or (scheme, _host_of(origin)) != (scope["scheme"], host):
-                return _forbidden(f"A page of another origin, {origin}, sent it.")
+                return _forbidden(f"The request came from a page of another origin, {origin}.")
         for site in headers.get(b"sec-fetch-site", []):
             if site in {"cross-site", "same-site"} and not _opens_the_page(scope, headers):
-                return _forbidden(f"A page of another site sent it (Sec-Fetch-Site: {site}).")
+                return _forbidden(
+                    f"The request came from a page of another site (Sec-Fetch-Site: {site})."
+                )
         if self._is_for_programs(scope) and _is_browser(headers):
-            return _forbidden("A browser sent it, and it would change something.")
+            return _forbidden("The request came from a browser, and would change something.")
         return None
 
     def _is_own(self, name: str) -> bool:
@@ -139,7 +141,7 @@ class Guard:
 
 
 def _forbidden(reason: str) -> ProtocolError:
-    explanation = "Only programs, this server's own page and those of --allow-origin may use it."
+    explanation = "Only programs, this server's page, and pages from an --allow-origin may send it."
     return ProtocolError(Code.FORBIDDEN, f"{reason} {explanation}")
 
 

@@ -56,7 +56,7 @@ class _DataOnly:
         value = self._encoder.decode((others, data))
         # The SDK's JSON has an exception's message, and only the header has its type.
         if pickled != "null" and not data:
-            raise ValueError("it has only a jsonpickle form, which is not read")
+            raise ValueError("it is stored only as jsonpickle, which is not supported")
         if '"py/' in pickled and data:
             form = json.loads(pickled)
             if isinstance(value, BaseException):
@@ -89,7 +89,7 @@ def _check(pickled: Any, value: Any) -> None:
             _check(pickled["py/tuple"], value)
         elif value == {} and "py/id" not in pickled and any(k.startswith("py/") for k in pickled):
             name = _type_name(pickled)
-            raise ValueError(f"it contains an object ({name}), and only JSON is read")
+            raise ValueError(f"it contains an object ({name}), and only JSON is supported")
         elif isinstance(value, dict):
             for key in pickled.keys() & value.keys():
                 _check(pickled[key], value[key])

@@ -39,14 +39,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--crash-points",
         choices=["some", "all"],
         default="some",
-        help="at which steps the crash point tests kill: at some, or at all, which takes hours",
+        help="the steps at which the crash point tests kill: some, or all (takes hours)",
     )
     parser.addoption(
         "--crash-seed",
         metavar="N",
         type=int,
         default=0,
-        help="which steps are chosen if --crash-points is `some`",
+        help="the random seed that chooses the steps of --crash-points=some",
     )
 
 

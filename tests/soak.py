@@ -246,7 +246,10 @@ def main() -> int:
                     if task.done():
                         task.result()
             print(soak.report(minutes()))
-            print(f"At most {soak.memory / 1e6:.0f} MB and {soak.files} files. All is right.")
+            print(
+                "All answers were right. The server used at most "
+                f"{soak.memory / 1e6:.0f} MB and {soak.files} files."
+            )
         except (ProcessError, httpx.HTTPError) as e:
             print(f"tests.soak: {e!r} after {minutes():.1f} minutes, seed {args.seed}")
             return 1

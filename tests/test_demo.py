@@ -222,7 +222,7 @@ def test_a_run_is_drawn(tmp_path: Path, suffix: str, magic: bytes) -> None:
         (["5", "--workers", "0"], 2, "must be at least 1"),
         (["5", "--pace", "-1"], 2, "must be from 0 to 3600 seconds"),
         (["5", "--kill", "--workers", "1"], 2, "--kill needs another worker that can take over"),
-        (["--kill", "5"], 2, "must be worker or server, not '5'"),
+        (["--kill", "5"], 2, "not '5'; write N before --kill"),
         (["5", "--plot", "picture.gif"], 2, "must end in .svg or .png, not 'picture.gif'"),
         (
             ["5", "--plot", "/no/such/folder/picture.svg"],

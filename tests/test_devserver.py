@@ -56,7 +56,7 @@ def test_in_memory_it_writes_no_file(tmp_path: Path) -> None:
         server.send_signal(signal.SIGTERM)
         assert server.wait() == 0
     assert server.output[1:] == [
-        "Data in memory: gone when this stops",
+        "Data in memory only. It is lost when the server stops.",
         f"Watch it at {url.replace('127.0.0.1', 'localhost')}/",
         "devserver stopped",
     ]
@@ -109,8 +109,8 @@ def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
     path = tmp_path / "notes.txt"
     path.write_text("my notes")
     assert refused(tmp_path, "--db", str(path)) == (
-        f"devserver: Cannot use the database {path}: file is not a database; "
-        "choose another file with --db"
+        f"devserver: Cannot use the database {path}: file is not a database. "
+        "Choose another file with --db."
     )
     assert path.read_text() == "my notes"
 
@@ -118,8 +118,8 @@ def test_a_file_that_is_not_a_database(tmp_path: Path) -> None:
 def test_a_read_only_folder(tmp_path: Path) -> None:
     # Permissions would not stop root, but root cannot create a file in /proc either.
     assert refused(tmp_path, "--db", "/proc/x.db") == (
-        "devserver: Cannot use the database /proc/x.db: unable to open database file; "
-        "choose another file with --db"
+        "devserver: Cannot use the database /proc/x.db: unable to open database file. "
+        "Choose another file with --db."
     )
 
 
@@ -127,8 +127,8 @@ def test_a_second_server_on_the_same_file(tmp_path: Path) -> None:
     path = tmp_path / "x.db"
     with closing(open_database(str(path))):
         assert refused(tmp_path, "--db", str(path)) == (
-            f"devserver: Cannot use the database {path}: database is locked; "
-            "another devserver is using it; stop that one, or choose another file with --db"
+            f"devserver: Cannot use the database {path}: database is locked. "
+            "Another devserver is using it. Stop that one, or use another file with --db."
         )
 
 
@@ -166,7 +166,7 @@ runpy.run_module("devserver", run_name="__main__", alter_sys=True)
         failure, promise = server.errors
         path = tmp_path / "devserver.db"
         assert failure.startswith(f"devserver: Cannot use the database {path}: ")
-        assert promise == "devserver stopped; all acknowledged data is kept"
+        assert promise == "devserver stopped. All acknowledged data is safe."
 
         with start("-m", *arguments, cwd=tmp_path) as again:
             again.wait_for("Watch it")
@@ -193,14 +193,14 @@ runpy.run_module({program!r}, run_name="__main__", alter_sys=True)
 
 def test_other_machines_need_a_password(tmp_path: Path) -> None:
     assert refused(tmp_path, "--host", "0.0.0.0") == (  # noqa: S104
-        "devserver: Not listening on 0.0.0.0, where other machines could reach all data: "
-        "give --username and --password"
+        "devserver: Not listening on 0.0.0.0 without a password, because other machines could "
+        "reach the data. Use --username and --password."
     )
 
 
 def test_a_name_without_a_password_is_refused(tmp_path: Path) -> None:
     assert refused(tmp_path, "--username", "me") == (
-        "devserver: --username and --password go together"
+        "devserver: Use --username and --password together"
     )
 
 

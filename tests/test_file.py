@@ -98,7 +98,7 @@ def test_a_lost_folder_is_two_plain_lines() -> None:
         finally:
             hidden.rename(folder)
         assert len(cluster.server.errors) == 2
-        assert "saving it failed" in cluster.server.errors[1]
+        assert "it could not be saved" in cluster.server.errors[1]
 
 
 def test_a_lost_file_leaves_the_next_server_alone() -> None:
@@ -185,8 +185,8 @@ def test_a_backup_that_cannot_be_made_is_one_plain_line(tmp_path: Path) -> None:
         other_port = other.url.rpartition(":")[2]
         for target, arguments, reason in [
             (existing, (), "File exists"),
-            (new, ("--port", other_port), "it does not use that file"),
-            (new, ("--port", "1"), "it is in use, but not by a server at"),
+            (new, ("--port", other_port), "that server uses another file"),
+            (new, ("--port", "1"), "it is in use, but not by the server at"),
             (new, ("--db", str(tmp_path / "nothing.db")), "it does not exist"),
             (tmp_path / "no" / "folder", (), "No such file or directory"),
         ]:

@@ -301,7 +301,7 @@ def test_comes_back_by_itself_after_the_server(page: Page, cluster: Cluster) -> 
     page.evaluate("window.same = true")
     cluster.server.kill()
     expect(page.get_by_role("alert")).to_contain_text("has disconnected")
-    expect(page.locator("#link")).to_have_text("server gone")
+    expect(page.locator("#link")).to_have_text("disconnected")
     expect(rows).to_contain_text("before")
     assert page.locator("main").evaluate("it => getComputedStyle(it).opacity") < "1"
     age = rows.locator(".age").inner_text()

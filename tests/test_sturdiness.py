@@ -319,7 +319,7 @@ class TestValuesThatRunCode:
         create(http, "bomb")
         body = {"state": "RESOLVED", "value": self.bomb(trace, data)}
         http.patch("/promises/bomb", json=body).raise_for_status()
-        words = "only a jsonpickle form" if data is None else "5"
+        words = "only as jsonpickle" if data is None else "5"
         assert words in call(cluster, "in a worker", "asks", "bomb", "function")
         assert words in call(cluster, "bomb", "function")
         assert not trace.exists()
@@ -334,7 +334,7 @@ class TestValuesThatRunCode:
         wait_until_created(http, "bomb")
         body = {"state": "RESOLVED", "value": self.bomb(trace, data)}
         http.patch("/promises/bomb", json=body).raise_for_status()
-        assert ("jsonpickle form" if data is None else "5") in result(client)
+        assert ("only as jsonpickle" if data is None else "5") in result(client)
         assert not trace.exists()
 
 

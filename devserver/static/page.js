@@ -72,7 +72,7 @@ function schedule() {
 function lost(text) {
   at("lost").hidden = !text;
   setText(at("lost"), text);
-  setText(at("link"), text ? "server gone" : "live");
+  setText(at("link"), text ? "disconnected" : "live");
   at("link").classList.toggle("bad", Boolean(text));
   document.body.classList.toggle("stale", Boolean(text));
   if (text) live.freeze();

@@ -102,7 +102,7 @@ export class Strip {
     const states = {
       died: death && `died at ${seconds(death.at - (run?.from ?? axis.from))}`,
       left: gone !== undefined && "left",
-      away: !process.isConnected && "not back yet",
+      away: !process.isConnected && "not reconnected yet",
       silent: process.isSilent && "does not answer",
     };
     const [state, words] = Object.entries(states).find(([, it]) => it) ?? ["live", ""];

@@ -13,20 +13,20 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 SCHEMA = Path(__file__).with_name("schema.sql")
-# The file's header says that devserver wrote the file ("RESO"), and with which schema.
+# The file's header says that devserver wrote the file ("RESO"), and which schema it has.
 APPLICATION_ID = 0x5245534F
 SCHEMA_VERSION = 5
 
 
 # What the user can do about a failure.
 REMEDIES = {
-    "SQLITE_BUSY": "another devserver is using it; stop that one, or choose another file with --db",
-    "SQLITE_CANTOPEN": "choose another file with --db",
-    "SQLITE_CORRUPT": "it is damaged; choose another file with --db",
-    "SQLITE_FULL": "free some disk space and start again",
-    "SQLITE_IOERR": "check the disk and start again",
-    "SQLITE_NOTADB": "choose another file with --db",
-    "SQLITE_READONLY": "make the file and its folder writable, or choose another one with --db",
+    "SQLITE_BUSY": "Another devserver is using it. Stop that one, or use another file with --db.",
+    "SQLITE_CANTOPEN": "Choose another file with --db.",
+    "SQLITE_CORRUPT": "The file is damaged. Choose another file with --db.",
+    "SQLITE_FULL": "Free some disk space and start again.",
+    "SQLITE_IOERR": "Check the disk and start again.",
+    "SQLITE_NOTADB": "Choose another file with --db.",
+    "SQLITE_READONLY": "Make the file and its folder writable, or choose another file with --db.",
 }
 
 
@@ -43,7 +43,7 @@ class DatabaseError(Exception):
         """
         name = getattr(error, "sqlite_errorname", "")
         remedy = next((REMEDIES[known] for known in REMEDIES if name.startswith(known)), None)
-        return cls(f"Cannot use the database {path}: {error}" + (f"; {remedy}" if remedy else ""))
+        return cls(f"Cannot use the database {path}: {error}" + (f". {remedy}" if remedy else ""))
 
 
 class LostFileError(sqlite3.OperationalError):
@@ -65,10 +65,10 @@ class Database(sqlite3.Connection):
         self._waits_for_disk = True  # as `open_database` sets it
 
     def wait_for_disk(self, wait: bool) -> None:
-        """Say whether the commits from now on return only when they are on disk.
+        """Set whether commits return only when they are on disk.
 
-        A commit that does not wait is on disk at the latest when a later one has waited: both
-        are parts of one log. Until then a power failure can undo it, and nothing else can.
+        A commit that does not wait is on disk as soon as a later commit has waited, because both
+        are in the same log. Until then, only a power failure can undo it.
         """
         if wait != self._waits_for_disk:
             self.execute(f"PRAGMA synchronous = {'FULL' if wait else 'NORMAL'}")
@@ -83,8 +83,8 @@ class Database(sqlite3.Connection):
         """Check that the open files are still the ones at the path.
 
         Raises:
-            LostFileError: the database or its log was deleted or replaced. What was written is
-                in files without a name, which the system deletes when this process ends.
+            LostFileError: the database or its log was deleted or replaced. The data is then in
+                files without a name, which the system deletes when this process ends.
         """
         for name, known in self._files.items():
             try:
@@ -98,12 +98,12 @@ class Database(sqlite3.Connection):
         """Save the content of a file that was deleted or replaced.
 
         Returns:
-            The new file, beside the path of the lost one.
+            The path of the new file, in the same folder.
 
         Raises:
             sqlite3.Error: the new file cannot be written.
         """
-        # As it closes, SQLite would delete the log at the path, which may be another server's.
+        # When SQLite closes, it would delete the log at the path, which may be another server's.
         self.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
         target = f"{self.path}.rescued-{time.strftime('%Y%m%d-%H%M%S')}"
         self.execute("VACUUM INTO ?", (target,))
@@ -154,7 +154,7 @@ def _check_owner(db: sqlite3.Connection) -> None:
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if tables and (owner, version) != (APPLICATION_ID, SCHEMA_VERSION):
         raise sqlite3.DatabaseError(
-            "it belongs to another program or version; choose another file with --db"
+            "it belongs to another program or version. Choose another file with --db."
         )
 
 

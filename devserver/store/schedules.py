@@ -45,7 +45,7 @@ def create(
         raise ProtocolError(Code.INVALID, detail) from e
     if next_run_time is None:
         # The real server accepts such a schedule, and tries to run it without end.
-        detail = "the field cron must name a time within the next five years"
+        detail = "the field cron must match a time within the next five years"
         raise ProtocolError(Code.INVALID, detail)
     found = _find(db, request.id)
     if found is not None:
@@ -149,7 +149,7 @@ def _next_run_time(schedule: Schedule, now: int) -> int:
             time = next_run(schedule.cron, now)
     except CronError as e:
         # Earlier versions of this server accepted expressions that this one does not.
-        logger.warning("Schedule %s does not run any more: %s", schedule.id, e)
+        logger.warning("Schedule %s was stopped: %s", schedule.id, e)
         time = None
     return MAX_TIME if time is None else time
 
