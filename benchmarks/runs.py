@@ -130,7 +130,7 @@ def starts() -> dict[str, float]:
         The seconds that each took.
     """
     begin = time.perf_counter()
-    with Cluster() as cluster:
+    with Cluster(fork=False) as cluster:
         server = time.perf_counter() - begin
         begin = time.perf_counter()
         cluster.launch("client", [sys.executable, "-c", "import factorial_client"]).wait()
@@ -139,7 +139,7 @@ def starts() -> dict[str, float]:
 
 @contextmanager
 def _cluster(contender: Contender) -> Iterator[Cluster]:
-    with Cluster(contender.resonate) as cluster:
+    with Cluster(contender.resonate, fork=False) as cluster:
         if contender.plain:
             command = [*PYTHON, "-c", PLAIN_WORKER]
             names = [f"worker {i + 1}" for i in range(WORKERS)]

@@ -51,11 +51,19 @@ class Reaper:
                     stderr=subprocess.DEVNULL,
                     start_new_session=True,  # Ctrl-C and a kill of the program's group miss it
                 )
-                atexit.register(self._process.communicate)
+                atexit.register(self._close)
             assert self._process.stdin is not None
+            if self._process.stdin.closed:
+                return
             # The reaper is only a safety net: a program whose reaper was killed goes on.
             with suppress(BrokenPipeError):
                 os.write(self._process.stdin.fileno(), line.encode())
+
+    def _close(self) -> None:
+        """Let the reaper kill what still runs; a thread may see that end, and tell it so."""
+        with self._lock:
+            assert self._process is not None
+            self._process.communicate()
 
 
 REAPER = Reaper()

@@ -202,7 +202,7 @@ def _run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     run = Run(args.n)
     director = Director(run, args.pace, args.kill, restart=args.restart)
-    with Cluster(args.resonate, director.line) as cluster, ExitStack() as screen:
+    with Cluster(args.resonate, director.line, fork=False) as cluster, ExitStack() as screen:
         has_board = not args.plain and sys.stdout.isatty() and console.is_interactive
         with console.status("Starting the workers") if has_board else nullcontext():
             client = director.start(cluster, args.workers, args.n)

@@ -58,7 +58,7 @@ class CrashCluster(Cluster):
         listener: Listener = lambda _process, _line: None,
         onlooker: Callable[[Passage], None] = lambda _passage: None,
     ) -> None:
-        super().__init__(resonate, self._heard, fork=True)
+        super().__init__(resonate, self._heard)
         self._tell = listener
         self._onlooker = onlooker
         self._recursion = recursion

@@ -224,7 +224,7 @@ def main() -> int:
     def minutes() -> float:
         return (time.monotonic() - begin) / 60
 
-    with Cluster() as cluster, ThreadPoolExecutor(16) as pool:
+    with Cluster(fork=False) as cluster, ThreadPoolExecutor(16) as pool:
         soak = Soak(cluster, rng)
         try:
             background = [pool.submit(soak.search), pool.submit(soak.watch)]

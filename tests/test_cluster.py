@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster import ROOT
-from tests.programs import running, start, wait_for_end
+from tests.programs import run, running, start, wait_for_end
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 PROGRAM = """
 import threading
 from cluster import Cluster
-with Cluster() as cluster:
+with Cluster(fork=False) as cluster:
     thread = threading.Thread(target=cluster.start_workers, args=(2, 60))
     thread.start()
     thread.join()
@@ -46,6 +46,13 @@ def test_nothing_outlives_a_killed_demo(tmp_path: Path) -> None:
         demo.kill()
         wait_for_end(tmp_path)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_program_that_stops_nothing_ends_quietly() -> None:
+    program = (
+        "from cluster import Process; ps = [Process('sleep', ['sleep', '600']) for _ in range(3)]"
+    )
+    assert run("-c", program).errors == []
 
 
 HANGING = """

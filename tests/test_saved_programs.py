@@ -41,8 +41,7 @@ def start(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> S
 
     def run(command: str) -> Process:
         script, *arguments = command.removeprefix("uv run python ").split()
-        # "-u": Python holds back what a program prints to a pipe.
-        return cluster.launch(script, [sys.executable, "-u", str(tmp_path / script), *arguments])
+        return cluster.launch(script, [sys.executable, str(tmp_path / script), *arguments])
 
     return run
 
