@@ -1,6 +1,6 @@
 """A small durable server for one machine that speaks the legacy Resonate protocol.
 
-It answers SDK 0.6.x as `resonate serve` (up to v0.8.2) does, and keeps its data in SQLite.
+It answers like `resonate serve` (up to v0.8.2), and stores its data in SQLite.
 
 - `store`: promises, callbacks and tasks on disk, and the transitions that change them.
 - `engine`: runs transitions, many in one commit, and acts on their results.
@@ -8,6 +8,6 @@ It answers SDK 0.6.x as `resonate serve` (up to v0.8.2) does, and keeps its data
 - `connections`, `stream`: the open message streams, and the message port.
 - `page`, `watch`: the page for browsers, and its stream of events.
 - `server`: puts both ports together. `auth`: basic authentication. `guard`: refuses web pages.
-- `limits`: what one HTTP connection may cost. `backup`: `--backup`.
+- `limits`: the limits of an HTTP connection. `backup`: `--backup`.
 - `address`, `errors`, `models`: the protocol's vocabulary.
 """

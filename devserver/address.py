@@ -14,8 +14,8 @@ class Address(NamedTuple):
     """A poll group, or one connection of it.
 
     Args:
-        cast: `uni` (unicast) means this connection only. `any` (anycast) prefers it, and takes
-            another one of the group if it is not connected.
+        cast: `uni` (unicast) means only this connection. `any` (anycast) prefers this connection,
+            and means any other one of the group if it is not connected.
         group: the poll group that the connections joined.
         id: the connection's id, or an empty string.
     """
@@ -42,7 +42,7 @@ def invoke_receiver(tags: dict[str, str]) -> str | None:
     """Find the receiver of the task that a new promise creates.
 
     Args:
-        tags: the promise's tags; `resonate:invoke` holds a name, a URL or a receiver in JSON.
+        tags: the promise's tags; `resonate:invoke` contains a name, a URL or a receiver in JSON.
 
     Returns:
         The receiver as JSON, or None if the promise does not create a task.
@@ -90,7 +90,7 @@ def _parse_url(url: str) -> Address | None:
         parts = urlsplit(url)
     except ValueError:
         return None
-    # Not `hostname`, which would put the group into lower case.
+    # Not `hostname`, which would convert the group to lower case.
     cast, at, group = parts.netloc.rpartition("@")
     match parts.scheme, cast.lower() if at else "any":
         case "poll", "any" | "uni" as cast_known:

@@ -69,7 +69,7 @@ _encode = Encoder().encode
 
 
 class _IdConvertor(StringConvertor):
-    """A promise's id in a path: any text, slashes and newlines too."""
+    """A promise's id in a path: any text, including slashes and newlines."""
 
     regex = "(?s:.*)"
 
@@ -87,12 +87,12 @@ def api_app(
     url: str,
     lifespan: Lifespan[Starlette],
 ) -> Starlette:
-    """Make the application of the API port.
+    """Create the application of the API port.
 
     Args:
         engine: runs the transitions that the requests ask for.
-        connections: the open message streams. A claim or a heartbeat shows that a process lives.
-        watch: answers the browsers that show the page.
+        connections: the open message streams. A claim or a heartbeat shows that a process is alive.
+        watch: answers the requests of the page.
         stream: answers the clients that receive their messages on this port too.
         backup: answers `--backup`.
         url: where clients find this application, for the links in its answers.

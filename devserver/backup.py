@@ -50,7 +50,7 @@ class Backup:
             return PlainTextResponse("this server has another database\n", 404)
         folder = TemporaryDirectory(prefix="devserver-")
         copy = Path(folder.name) / "copy.db"
-        # Between two requests no transaction is open, so the copy is of a commit.
+        # Between two requests, no transaction is open, so the copy contains only complete commits.
         self._db.execute("VACUUM INTO ?", (str(copy),))
         return FileResponse(copy, background=BackgroundTask(folder.cleanup))
 

@@ -1,4 +1,4 @@
-"""The open message streams, and which one gets a message."""
+"""The open message streams, and the choice of the stream for a message."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from devserver.address import Address
     from devserver.store.tasks import Delivery
 
-# How much may wait to be written to a connection (bytes). A connection with more is full: it gets
-# no messages until half of that is written. What waits for it is in the database meanwhile.
+# How many bytes may wait to be written to a connection. A connection with more is full: it does not
+# get messages until half of these bytes are written. Until then, its messages wait in the database.
 WINDOW = 4 * 2**20
 
 
@@ -21,8 +21,8 @@ class Connection:
     """A stream that a worker or a client keeps open to receive messages.
 
     Args:
-        group: the poll group that it listens for.
-        id: the name that it gave itself. The SDK gives its process id.
+        group: the poll group that it has joined.
+        id: the name that the client chose. The SDK uses its process id.
     """
 
     def __init__(self, group: str, id: str) -> None:  # noqa: A002 - the protocol's name
@@ -39,10 +39,10 @@ class Connection:
         self._deliveries.put_nowait(delivery)
 
     def written(self, delivery: Delivery) -> bool:
-        """Note that a message was written to the socket.
+        """Record that a message was written to the socket.
 
         Returns:
-            Whether the connection was full until now, and takes messages again.
+            Whether the connection was full until now, and can take messages again.
         """
         self.unwritten -= delivery.size
         if self.is_full and self.unwritten <= WINDOW // 2:
@@ -51,7 +51,7 @@ class Connection:
         return False
 
     def close(self) -> None:
-        """End the stream. The messages that are not written yet are sent again elsewhere."""
+        """End the stream. The engine sends its unwritten messages to other connections."""
         while not self._deliveries.empty():
             self._deliveries.get_nowait()
         self._deliveries.put_nowait(None)
@@ -67,9 +67,9 @@ class Connections:
     def __init__(self) -> None:
         # The members of each group by id. The member that was served longest ago comes first.
         self._groups: dict[str, OrderedDict[str, Connection]] = {}
-        # The ids of silent connections. A connection is silent from the moment when its process
-        # misses a claim or a heartbeat until the process sends one. The process hangs, although
-        # its stream is open.
+        # The ids of silent connections. A connection becomes silent when its process misses a
+        # claim or a heartbeat, and stays silent until the process sends one. Such a process
+        # hangs, although its stream is open.
         self._silent: set[str] = set()
 
     def add(self, connection: Connection) -> None:
@@ -105,9 +105,9 @@ class Connections:
         self._silent.discard(connection_id)
 
     def chooser(self, silent: Iterable[str] = ()) -> Callable[[Address, int], Connection | None]:
-        """Make a function that chooses who gets the messages of one transaction.
+        """Create a function that chooses the connections for the messages of one transaction.
 
-        Choosing changes nothing here, because the transaction may fail. `send` does.
+        Choosing does not change the turns, because the transaction may fail. `send` changes them.
 
         Args:
             silent: the ids of connections that count as silent from this transaction on.
@@ -144,7 +144,7 @@ class Connections:
         return choose
 
     def send(self, delivery: Delivery) -> None:
-        """Put a message on its stream. The other members of the group are next in turn."""
+        """Put a message on its stream, and move the stream to the end of its group's turns."""
         connection = delivery.connection
         self._groups[connection.group].move_to_end(connection.id)
         connection.send(delivery)

@@ -1,8 +1,8 @@
 """Cron expressions, with the grammar and the meaning of robfig/cron v3.
 
-The real server uses that Go library. Python's cron libraries read other grammars (in some, `7` is
-a Sunday and `L` the last day), and they treat clock changes in another way. So this is a
-translation of the library's `parser.go`, `spec.go` and `constantdelay.go`.
+The real server uses that Go library. Python's cron libraries use other grammars (in some, `7` is
+Sunday and `L` is the last day), and they handle clock changes differently. So this is a translation
+of the library's `parser.go`, `spec.go` and `constantdelay.go`.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ class CronError(ValueError):
 
 
 def next_run(expression: str, after: int) -> int | None:
-    """Find the next time that a cron expression names.
+    """Find the next time that matches a cron expression.
 
     Args:
         expression: five fields (minute, hour, day of month, month, day of week), or six with the
-            second before them; or `@hourly` and the like; or `@every` with a duration. With
-            `TZ=` or `CRON_TZ=` and a time zone before it, the fields mean the clock in that zone,
-            otherwise this machine's.
+            second first; or a name like `@hourly`; or `@every` with a duration. If `TZ=` or
+            `CRON_TZ=` and a time zone come first, the fields mean the clock in that zone,
+            otherwise this machine's clock.
         after: ms since the epoch.
 
     Returns:
-        The first such time after that, in ms since the epoch; or None if there is none within
-        five years.
+        The first matching time after `after`, in ms since the epoch; or None if there is none
+        within five years.
 
     Raises:
         CronError: the expression is not valid.
@@ -81,7 +81,7 @@ _MONTHS = {name: number for number, name in enumerate(_MONTH_NAMES, 1)}
 _WEEKDAY_NAMES = "sun", "mon", "tue", "wed", "thu", "fri", "sat"
 _WEEKDAYS = {name: number for number, name in enumerate(_WEEKDAY_NAMES)}
 _MAX_INT64 = 2**63 - 1
-# Longer than any sensible expression, and short enough for its numbers to be read fast.
+# Longer than any sensible expression, and short enough to parse its numbers quickly.
 _MAX_LENGTH = 1000
 
 
@@ -176,7 +176,7 @@ class _Schedule:
     day: _Field
     month: _Field
     weekday: _Field
-    zone: tzinfo | None  # None is this machine's
+    zone: tzinfo | None  # None means this machine's time zone
 
     @classmethod
     def read(cls, text: str, zone: tzinfo | None) -> _Schedule:
@@ -196,11 +196,10 @@ class _Schedule:
         )
 
     def next_time(self, time: int) -> int | None:
-        """Find the first time from `time` on (s since the epoch) that this schedule names.
+        """Find the first time that this schedule matches, at or after `time` (s since the epoch).
 
-        From the month down to the second, it moves the time on, one unit after the other, until
-        that unit matches. When that takes the time into the next larger unit, it checks all of
-        them again.
+        From the month down to the second, it advances the time until the unit matches. If this
+        moves the time into the next larger unit, it checks all units again.
         """
         if not all(field.values for field in (self.second, self.minute, self.hour, self.month)):
             return None
@@ -281,13 +280,13 @@ class _Schedule:
         return time + (24 - hour if hour > 12 else -hour) * _HOUR
 
     def _clock(self, time: int) -> datetime:
-        """Return what the clock in the zone shows, with the time since the epoch behind it."""
+        """Return what the clock in the zone shows at a time (s since the epoch)."""
         return datetime.fromtimestamp(time, self.zone).astimezone(self.zone)
 
     def _time_of(self, clock: datetime) -> int:
-        """Find the time at which the clock in the zone shows that, as Go's `time.Date`.
+        """Find the time at which the clock in the zone shows this, like Go's `time.Date`.
 
-        It decides too what it means when the clock shows that twice, or never.
+        As in Go, it also decides what to return if the clock shows this time twice, or never.
         """
         time = calendar.timegm(clock.timetuple()[:6])
         offset = self._offset(time)

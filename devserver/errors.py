@@ -73,8 +73,8 @@ class ProtocolError(Exception):
 
     Args:
         code: the error.
-        details: what exactly is wrong, one entry for each mistake. Without one, the code says
-            it all.
+        details: what exactly is wrong, one entry for each mistake. Empty if the code says
+            everything.
         domain: `server` if the server found the mistake only after it had read the request.
     """
 
@@ -107,6 +107,6 @@ class ProtocolError(Exception):
 
 
 def refuse(error: ProtocolError) -> Response:
-    """Make the response that carries an error."""
+    """Create the response that carries an error."""
     content = msgspec.json.encode({"error": error.body()})
     return Response(content, error.code.status, media_type=JSON)

@@ -1,4 +1,4 @@
-"""Protection against web pages, which could use this server through the browser that shows them.
+"""Protection against web pages that try to use this server through your browser.
 
 A browser sends requests to loopback addresses and to your network for any page, and adds the
 password if it knows it. Three headers that a page cannot change tell these requests apart:
@@ -90,7 +90,7 @@ class Guard:
         await app(scope, receive, send)
 
     def _refusal(self, scope: Scope) -> ProtocolError | None:
-        """Decide about a request, from its head alone."""
+        """Return why the request is refused, or None. Reads only the head of the request."""
         headers: dict[bytes, list[str]] = {}
         for name, value in scope["headers"]:
             if name in _HEADERS:

@@ -1,8 +1,8 @@
 """The limits of an HTTP connection, which uvicorn does not have.
 
-uvicorn bounds neither the size of a request's head nor the time that a head takes to arrive, and it
-keeps an answer that the client does not read. The size and the time of a body are limited where it
-is read (`requests.py`).
+uvicorn does not limit the size of a request's head or the time that it takes to arrive. It also
+keeps an answer for a client that does not read. `requests.py` limits the size and the time of a
+body.
 """
 
 from __future__ import annotations

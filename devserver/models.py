@@ -1,4 +1,4 @@
-"""The protocol's values, as they are written in JSON.
+"""The values of the protocol, and their form in JSON.
 
 In JSON the field names are camelCase and empty fields are left out. msgspec encodes `bytes` as
 base64. Times are milliseconds since the epoch.
@@ -30,11 +30,11 @@ class PromiseState(StrEnum):
 class TaskState(StrEnum):
     """The state of a task. A task is *out* while a process has it: enqueued or claimed.
 
-    PARKED is this server's own. The real server tries to send such a task again and again.
+    PARKED is not in the real server, which tries to send such a task again and again.
     """
 
     INIT = "INIT"  # ready to be sent, or waiting for another task of its root or for a delay
-    PARKED = "PARKED"  # no connection takes it, or another task of its root is out
+    PARKED = "PARKED"  # no connection can take it, or another task of its root is out
     ENQUEUED = "ENQUEUED"  # sent and not yet claimed
     CLAIMED = "CLAIMED"  # a process has claimed it and has a lease
     COMPLETED = "COMPLETED"
@@ -86,7 +86,7 @@ class Task(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
 
 
 class Schedule(msgspec.Struct, frozen=True, omit_defaults=True, rename="camel"):
-    """A cron expression, and the promise that each of its times creates."""
+    """A cron expression, and the promise that the server creates at each of its times."""
 
     id: str
     cron: str

@@ -19,8 +19,8 @@ TYPES = {
     ".svg": "image/svg+xml",
 }
 
-# The page shows what other people have put into promises. These headers make the browser load and
-# run only the page's own files.
+# The page shows the content of promises, which is untrusted. These headers make the browser load
+# and run only the page's own files.
 HEADERS = {
     "content-security-policy": "default-src 'none'; script-src 'self'; style-src 'self'; "
     "img-src 'self'; connect-src 'self'; base-uri 'none'; form-action 'none'; "

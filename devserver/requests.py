@@ -21,7 +21,7 @@ from devserver.store.promises import Caller
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-# The states that a caller can give to a promise, and those that each `state` of a search means.
+# The states that a caller can give to a promise, and the states for each `state` of a search.
 _COMPLETED = ("RESOLVED", "REJECTED", "REJECTED_CANCELED")
 _SEARCHED = {
     "pending": [PromiseState.PENDING],
@@ -29,7 +29,7 @@ _SEARCHED = {
     "rejected": [PromiseState.REJECTED, PromiseState.CANCELED, PromiseState.TIMEDOUT],
 }
 
-# The spellings of a boolean that the header `strict` may have.
+# The spellings of a boolean in the header `strict`.
 _BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.fromkeys(
     ("0", "f", "F", "false", "FALSE", "False", ""), False
 )
@@ -38,7 +38,7 @@ _BOOLEANS = dict.fromkeys(("1", "t", "T", "true", "TRUE", "True"), True) | dict.
 MAX_BODY = 16 * 2**20
 BODY_TIMEOUT = 30.0
 # The server reads only this many large bodies at a time, so that unfinished ones do not fill its
-# memory. It does not read from the clients of the others, so these wait. Their time runs already.
+# memory. Other clients with large bodies wait, and this time counts towards the time limit.
 LARGE_BODIES = 4
 SMALL_BODY = 64 * 2**10
 _large_bodies = asyncio.Semaphore(LARGE_BODIES)
@@ -58,7 +58,7 @@ async def read_body[T](request: Request, shape: Decoder[T]) -> T:
         shape: decodes the JSON and checks it.
 
     Raises:
-        ProtocolError: it is not JSON of that shape, is too large, or does not arrive.
+        ProtocolError: the body is not JSON of this shape, is too large, or does not arrive.
     """
     body = await _read_bytes(request)
     try:
@@ -74,7 +74,7 @@ async def read_completion(request: Request) -> CompletePromise:
     """Read the body of a request that completes a promise.
 
     Raises:
-        ProtocolError: see `read_body`; or a caller cannot give that state to a promise.
+        ProtocolError: see `read_body`; or a caller cannot give this state to a promise.
     """
     body = await read_body(request, _COMPLETE_PROMISE)
     if body.completed_state not in _COMPLETED:
@@ -118,8 +118,8 @@ async def _read_bytes(request: Request) -> bytes:
 def _read_again[T](body: bytes, shape: Decoder[T]) -> T:
     """Read a body that its decoder refused.
 
-    A null means the same as a missing field, so the body may still be right. If it is not, the
-    answer lists all mistakes, where the decoder stops at the first one.
+    A null means the same as a missing field, so the body may still be valid. If it is not, the
+    answer lists all mistakes, but the decoder stops at the first one.
     """
     mistakes: list[str] = []
     filled = _fill(msgspec.json.decode(body), type_info(shape.type), mistakes)
@@ -130,16 +130,15 @@ def _read_again[T](body: bytes, shape: Decoder[T]) -> T:
 
 
 def _fill(value: Any, shape: Any, mistakes: list[str]) -> Any:
-    """Replace what is missing in a JSON value, and note it.
+    """Fill in the missing parts of a JSON value, and record each mistake.
 
     Args:
         value: the value.
         shape: what `msgspec.inspect` says about its type.
-        mistakes: the sentences about its required fields are added here.
+        mistakes: gets a sentence for each mistake.
 
     Returns:
-        The value that has everything that `shape` requires. Fields of a wrong type stay as
-        they are.
+        The value with everything that `shape` requires. Fields of a wrong type do not change.
     """
     match shape, value:
         case StructType(), dict() | None:
@@ -183,7 +182,7 @@ def read_caller(request: Request) -> Caller:
     Raises:
         ProtocolError: one of them is not valid.
     """
-    # Of a repeated header, the first one counts.
+    # If a header is repeated, the first one counts.
     headers: dict[bytes, bytes] = dict(reversed(request.scope["headers"]))
     strict = _BOOLEANS.get(_text(headers, b"strict"))
     if strict is None:
@@ -246,7 +245,7 @@ def read_search(request: Request, *, has_states: bool) -> Search:
     Raises:
         ProtocolError: one of the parameters is not valid.
     """
-    # Of a repeated parameter, the first one counts.
+    # If a parameter is repeated, the first one counts.
     parameters = dict(reversed(request.query_params.multi_items()))
     if cursor := parameters.get("cursor"):
         try:
@@ -290,11 +289,11 @@ def _search_mistakes(pattern: str | None, state: str | None, limit: int) -> list
 
 
 def cursor_of(query: Search, places: list[int], *, is_cut: bool = False) -> str | None:
-    """Make the cursor with which a search continues.
+    """Create the cursor that continues a search.
 
     Args:
         query: the search.
-        places: the places of what it found.
+        places: the places of the results.
         is_cut: whether the search stopped before its limit.
 
     Returns:

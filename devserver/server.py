@@ -55,9 +55,9 @@ def serve(
         db: the database.
         api_socket: bound to the port of the API.
         poll_socket: bound to the port of the messages.
-        url: where the API is, for the links in answers and messages.
-        started: called once it serves, and would stop cleanly.
-        auth: the user name and the password to ask for, or None.
+        url: the URL of the API, for the links in answers and messages.
+        started: called when the server answers requests and handles signals.
+        auth: the required user name and password, or None.
         names: the host names of this server; see `Guard`.
         origins: the origins whose pages may use this server, such as `http://localhost:3000`.
 
@@ -91,7 +91,7 @@ def serve(
 
     answering: ASGIApp = app if auth is None else BasicAuth(app, *auth)
     if origins:
-        # Outside the authentication: a browser asks for permission without a password.
+        # Outside the authentication, because a browser's preflight request has no password.
         answering = CORSMiddleware(
             answering,
             allow_origins=origins,
@@ -103,7 +103,7 @@ def serve(
         Guard(answering, names, origins, poll_port),
         http=LimitedProtocol,
         backlog=BACKLOG,
-        log_config=None,  # the standard one fails if stdout is closed
+        log_config=None,  # uvicorn's default fails if stdout is closed
         log_level="error",
         access_log=False,
         proxy_headers=False,
@@ -118,9 +118,9 @@ def serve(
 
 
 def _allow_many_connections() -> None:
-    """Raise the number of open files to what the system lets this process have."""
+    """Raise the limit of open files to the most that the system allows."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with suppress(ValueError):  # where "unlimited" is more than the kernel takes
+    with suppress(ValueError):  # on systems where "unlimited" is more than the kernel accepts
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 

@@ -1,4 +1,4 @@
-"""The messages: `GET /{group}/{id}` on their own port is a stream of server-sent events."""
+"""The messages: `GET /{group}/{id}` on the message port is a stream of server-sent events."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Stream:
     """The application of the message port.
 
     Args:
-        engine: is told about each connection that opens or closes.
+        engine: learns about each connection that opens or closes.
         connections: keeps the open connections.
         url: the URL of the API, for the links in the messages.
     """

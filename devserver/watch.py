@@ -1,7 +1,7 @@
 """`GET /watch`: what happens in the store, as a stream of server-sent events.
 
-Each watcher looks at the store for itself, four times a second. Without watchers, nothing runs and
-nothing is kept in memory. A watcher that reads slowly gets fewer and larger events.
+Each watcher reads the store separately, four times a second. Without watchers, this costs nothing.
+A watcher that reads slowly gets fewer and larger events.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class Process(msgspec.Struct, frozen=True, rename="camel"):
     """A connection that is open.
 
     Args:
-        group: the poll group that it listens for.
+        group: the poll group that it has joined.
         id: the process's id.
         is_silent: whether it has left a message unclaimed, or let a lease expire, and not
             sent a request since.
@@ -58,7 +58,7 @@ class Process(msgspec.Struct, frozen=True, rename="camel"):
 
 
 class Event(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """What a watcher is told at once. All times are ms since the epoch.
+    """One event of the stream. All times are ms since the epoch.
 
     Args:
         now: the server's time.
@@ -111,7 +111,7 @@ class Watch:
         self._closed.set()
 
     async def stream(self) -> AsyncGenerator[bytes]:
-        """Send a watcher what there is, and then what is new, until it disconnects."""
+        """Send a watcher the current state, and then all changes, until it disconnects."""
         yield b"retry: 1000\n\n"  # ms until a browser reconnects
         with suppress(sqlite3.Error):  # the server stops, and reports why
             async for event in self._events():

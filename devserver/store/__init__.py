@@ -1,4 +1,4 @@
-"""The data on disk, and every way in which it changes.
+"""The data on disk, and all changes to it.
 
 - `database`: the SQLite file. `schema.sql`: its tables.
 - `promises`, `tasks`, `schedules`: the transitions. Each is a few statements that belong together.
@@ -7,6 +7,6 @@
 - `processes`: connections, and starts of the server.
 - `rows`: reading, inserting and searching rows.
 
-No transition begins or commits a transaction. The caller does, around any number of transitions.
-No transition uses HTTP. The time is an argument: ms since the epoch.
+A transition does not begin or commit a transaction: the caller does, around any number of
+transitions. A transition does not use HTTP. The time is an argument, in ms since the epoch.
 """

@@ -1,4 +1,4 @@
-"""What has changed since a watcher last looked at the store."""
+"""The changes since a watcher last read the store."""
 
 from __future__ import annotations
 
@@ -184,7 +184,7 @@ class Changes(NamedTuple):
 
 
 class Seen(NamedTuple):
-    """How far a watcher has seen. Holds only unfinished work, so it stays small.
+    """How far a watcher has read. Contains only unfinished work, so it stays small.
 
     Args:
         writes: how many rows this connection to the database had changed.

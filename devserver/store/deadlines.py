@@ -1,4 +1,4 @@
-"""The transitions that happen because time passes."""
+"""The transitions that become due as time passes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 def expire(db: sqlite3.Connection, now: int) -> None:
     """Time out promises and tasks, and run schedules, if they are due.
 
-    Leases have a function of their own, `tasks.take_back_expired`: the engine must know whose
-    lease has expired before it sends the task again.
+    Leases have a separate function, `tasks.take_back_expired`, because the engine must know which
+    process let its lease expire before it sends the task again.
     """
     promises.time_out(db, now)
     tasks.time_out_parked(db, now)
@@ -23,10 +23,10 @@ def expire(db: sqlite3.Connection, now: int) -> None:
 
 
 def next_due(db: sqlite3.Connection, now: int) -> int | None:
-    """Find out when a promise, a task or a schedule is due next.
+    """Find the time when the next promise, task or schedule is due.
 
     Returns:
-        That time in ms since the epoch, or None if nothing depends on the time.
+        This time in ms since the epoch, or None if nothing is waiting for a time.
     """
     (due,) = db.execute(
         f"""SELECT MIN(due) FROM (

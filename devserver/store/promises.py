@@ -44,7 +44,7 @@ ALREADY = {
     PromiseState.TIMEDOUT: Code.PROMISE_TIMEDOUT,
 }
 
-# When a search stops, although there may be more (bytes). The cursor leads to the rest.
+# A search stops at this size (bytes). The cursor leads to the rest.
 MAX_FOUND = 4 * 2**20
 
 _encode = Encoder().encode
@@ -55,9 +55,9 @@ class Caller(NamedTuple):
 
     Args:
         idempotency_key: a request with the key of an earlier one is a repetition of it.
-        strict: a repetition succeeds only if the promise has the state that it asks for.
+        strict: whether a repetition succeeds only if the promise is in the requested state.
         fence: the request is valid only while this task is claimed with this counter.
-        head: the tracing headers, for the message that the request leads to.
+        head: the tracing headers, for the resulting message.
     """
 
     idempotency_key: str | None = None
@@ -198,8 +198,8 @@ def search(
     """Find promises, newest first.
 
     Returns:
-        Up to `query.limit` promises, each with its `sort_id`; and whether there are fewer, because
-        they are as large as an answer may be.
+        Up to `query.limit` promises, each with its `sort_id`; and whether the search stopped
+        earlier, because the answer reached its largest size.
     """
     time_out(db, now)
     found: list[tuple[int, Promise]] = []
@@ -267,7 +267,7 @@ def _create(
 def _time_out_if_due(db: sqlite3.Connection, promise: Promise, now: int) -> Promise:
     if promise.state != PromiseState.PENDING or now < promise.timeout:
         return promise
-    # A timer is a promise that its timeout resolves.
+    # A timer is a promise that resolves at its timeout.
     is_timer = promise.tags.get("resonate:timeout") == "true"
     state = PromiseState.RESOLVED if is_timer else PromiseState.TIMEDOUT
     settled = structs.replace(promise, state=state, completed_on=promise.timeout)

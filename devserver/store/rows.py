@@ -1,4 +1,4 @@
-"""Reading, inserting and searching rows. A row gives its values by their column names."""
+"""Reading, inserting and searching rows. The values of a row have the names of its columns."""
 
 from __future__ import annotations
 

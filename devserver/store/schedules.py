@@ -1,4 +1,4 @@
-"""Schedules, each of which creates a promise at every time that its cron expression names."""
+"""Schedules, which create promises at the times of their cron expressions."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ logger = logging.getLogger(__name__)
 def create(
     db: sqlite3.Connection, request: CreateSchedule, caller: Caller, now: int
 ) -> tuple[bool, Schedule]:
-    """Create a schedule. Its first run is at the next time that its cron expression names.
+    """Create a schedule. Its first run is at the next time that matches its cron expression.
 
     Returns:
         Whether this request created it, and the schedule.
@@ -44,7 +44,7 @@ def create(
         detail = "the field cron must be a valid cron expression"
         raise ProtocolError(Code.INVALID, detail) from e
     if next_run_time is None:
-        # The real server accepts such a schedule, and tries to run it without end.
+        # The real server accepts such a schedule, and then tries to run it over and over.
         detail = "the field cron must match a time within the next five years"
         raise ProtocolError(Code.INVALID, detail)
     found = _find(db, request.id)
@@ -97,7 +97,7 @@ def search(db: sqlite3.Connection, query: Search) -> list[tuple[int, Schedule]]:
 
 
 def delete(db: sqlite3.Connection, schedule_id: str) -> None:
-    """Delete a schedule. The promises that it has created remain.
+    """Delete a schedule, but not the promises that it has created.
 
     Raises:
         ProtocolError: no schedule has that id.
@@ -109,7 +109,7 @@ def delete(db: sqlite3.Connection, schedule_id: str) -> None:
 def run_due(db: sqlite3.Connection, now: int) -> None:
     """Run every schedule that is due: create its promise.
 
-    A schedule that missed several runs, because the server was down, runs once for all of them.
+    If a schedule missed several runs because the server was down, it runs only once.
     """
     due = db.execute(
         "SELECT * FROM schedules WHERE next_run_time <= ? ORDER BY next_run_time, sort_id", (now,)
@@ -136,14 +136,14 @@ def _run(db: sqlite3.Connection, schedule: Schedule, now: int) -> None:
         | {"resonate:schedule": schedule.id, "resonate:invocation": "true"},
     )
     if promises.exists(db, promise_id):
-        return  # A client created the promise of this run, and a promise is created once.
+        return  # A client has already created the promise of this run.
     promises.create(db, request, Caller(), now)
 
 
 def _next_run_time(schedule: Schedule, now: int) -> int:
     """Find the time of a schedule's next run after the one that is due now."""
     try:
-        # From the run that is due, so that the runs of `@every` stay as far apart as they should.
+        # Count from the run that is due, so that the runs of `@every` keep their distance.
         time = next_run(schedule.cron, schedule.next_run_time)
         if time is not None and time <= now:
             time = next_run(schedule.cron, now)

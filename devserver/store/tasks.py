@@ -1,4 +1,4 @@
-"""Tasks: which process is to run a promise's function, which one runs it, and until when."""
+"""Tasks: which process should run a promise's function, which one is running it, and until when."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
     from devserver.connections import Connection
     from devserver.models import ClaimTask, TaskClaimer, TaskRef
 
-# How long a process may take to claim a task that it was sent. It also applies after a restart of
-# the server: the SDK repeats a call after 1 s and reconnects its stream after 5 s.
+# How long a process may take to claim a task that it was sent. After a restart of the server, it
+# gets the same time: the SDK repeats a call after 1 s and reconnects its stream after 5 s.
 TIME_TO_CLAIM_MS = 10_000
 # A lease lasts at least as long as the real server takes to notice that a lease has expired. The
 # upper limit keeps sums of times within SQLite's integers.
 MIN_TTL_MS, MAX_TTL_MS = 1_000, 2**62
-# About how large a message is, without the data of the promise in a notification (bytes).
+# The approximate size of a message, without the data of the promise in a notification (bytes).
 MESSAGE_SIZE = 2**10
-# How many parked tasks one transaction makes ready, so that the other requests do not wait long.
+# How many parked tasks one transaction makes ready. More would make other requests wait too long.
 MAX_WOKEN = 1_000
 # The latest time that SQLite can store.
 MAX_TIME = 2**63 - 1
@@ -88,13 +88,12 @@ def create_invoke(
     Args:
         db: the database.
         promise: its tags say where the function is.
-        claimer: the process that has claimed the task from the start. None if the task is to be
-            sent.
-        head: the tracing headers that the message is to carry.
+        claimer: the process that claims the task as it is created. None to send the task.
+        head: the tracing headers for the message.
         now: ms since the epoch.
 
     Returns:
-        The task, or None if the promise's tags name no function.
+        The task, or None if the promise's tags do not name a function.
     """
     recv = address.invoke_receiver(promise.tags)
     if recv is None:
@@ -131,8 +130,8 @@ def create_invoke(
 def create_from_callbacks(db: sqlite3.Connection, promise_id: str, now: int) -> None:
     """Create a task for each callback and each subscription of a completed promise.
 
-    If ids contain colons, callbacks of different promises can have the same task id. They share
-    the task then.
+    If ids contain colons, callbacks of different promises can have the same task id. Then they
+    share one task.
     """
     db.execute(
         """INSERT INTO tasks (id, state, type, root_promise_id, leaf_promise_id, head, recv,
@@ -154,7 +153,7 @@ def complete_all_of_root(db: sqlite3.Connection, promise_id: str, now: int) -> N
 
 
 def time_out_all_of_root(db: sqlite3.Connection, promise: Promise) -> None:
-    """End every open task of a promise that has timed out: no process has them any more."""
+    """Time out every open task of a promise that has timed out, and take it from its process."""
     db.execute(
         f"""UPDATE tasks SET state = 'TIMEDOUT', process_id = NULL, completed_on = ?
             WHERE root_promise_id = ? AND {OPEN}""",
@@ -216,10 +215,10 @@ def complete(db: sqlite3.Connection, request: TaskRef, now: int) -> tuple[bool, 
 
 
 def drop(db: sqlite3.Connection, request: TaskRef, now: int) -> bool:
-    """Release a claimed task that is not finished. It is sent again.
+    """Return a claimed task unfinished, so that the server sends it again.
 
     Returns:
-        Whether this request released it.
+        Whether this request returned it.
 
     Raises:
         ProtocolError: the task does not exist, or the counter is stale.
@@ -268,8 +267,9 @@ def send_ready(
 ) -> list[Delivery]:
     """Choose a connection for each task that is ready to be sent.
 
-    One task of a root is out at a time, apart from notifications, which no process claims. A task
-    is parked while another task of its root is out, or if no connection takes it.
+    Only one task of a root is out at a time, except for notifications, because processes do not
+    claim them. A task is parked while another task of its root is out, or if no connection can
+    take it.
 
     Args:
         db: the database.
@@ -300,7 +300,7 @@ def send_ready(
                 head = decode_strings(row["head"])
                 if is_notification:
                     message = Message("notify", promise=find_promise(db, root_id), head=head)
-                    expires_at = task.timeout  # no process claims it
+                    expires_at = task.timeout  # processes do not claim it
                 else:
                     roots.add(root_id)
                     message = Message(row["type"], task=task, head=head)
@@ -367,8 +367,8 @@ def take_back_of_process(
         db: the database.
         process_id: the process.
         now: ms since the epoch.
-        also_claimed: whether to take back the tasks that it has claimed too, because it has
-            ended. If it has not, the new counters refuse its late answers.
+        also_claimed: whether to take back its claimed tasks too, because the process has ended.
+            If it is still running, the new counters make the server refuse its late answers.
     """
     which = OUT if also_claimed else f"{OPEN} AND state = 'ENQUEUED'"
     _take_back(db, f"process_id = ? AND {which}", (process_id,), "disconnected", now)
@@ -388,7 +388,7 @@ def take_back_expired(db: sqlite3.Connection, now: int) -> set[str]:
 
 
 def move_leases(db: sqlite3.Connection, jump: int) -> None:
-    """Let leases, and times to claim, last as long as before although the clock was set.
+    """Keep the length of leases and times to claim when the clock is set.
 
     Args:
         db: the database.
@@ -417,7 +417,7 @@ def recover(db: sqlite3.Connection, now: int) -> None:
 def _take_back(
     db: sqlite3.Connection, which: str, parameters: tuple[Any, ...], outcome: Outcome, now: int
 ) -> None:
-    """Make tasks ready again, and record the attempts that this ends."""
+    """Make tasks ready again, and record the attempts that end here."""
     db.execute(
         f"""INSERT INTO attempts (task, root_promise_id, process_id, sent_on, claimed_on,
                                   ended_on, outcome)
@@ -462,7 +462,7 @@ def _wake(db: sqlite3.Connection, waits_for: str | None, limit: int) -> int:
 
 
 def _turn(root_id: str) -> str:
-    """Name what a task waits for while another task of its root is out."""
+    """Return the name under which a task waits while another task of its root is out."""
     return f"turn@{root_id}"
 
 
@@ -478,7 +478,7 @@ def _choose(
 
 
 def _place(target: Address | None) -> str | None:
-    """Name the connections that can take a message: one, or all of a group."""
+    """Return the name of the connections that can take a message: one, or all of a group."""
     if target is None:
         return None
     if target.cast == "any":
@@ -487,7 +487,7 @@ def _place(target: Address | None) -> str | None:
 
 
 def _delay(tags: dict[str, str]) -> int:
-    """Read the tag that delays a promise's first message until a time (ms since the epoch)."""
+    """Read the tag that delays a promise's first message. Returns a time in ms since the epoch."""
     try:
         return min(max(int(tags.get("resonate:delay", "0")), 0), MAX_TIME)
     except ValueError:
