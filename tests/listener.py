@@ -7,6 +7,8 @@ from typing import Any, Self
 
 import httpx
 
+from cluster import PATIENCE
+
 
 class Listener:
     """Listens at `poll://…@group/id` until it is closed.
@@ -27,7 +29,7 @@ class Listener:
         auth: tuple[str, str] | None = None,
     ) -> None:
         self.id = id
-        self._client = httpx.Client(timeout=30, auth=auth)
+        self._client = httpx.Client(timeout=PATIENCE, auth=auth)
         request = self._client.build_request("GET", f"{poll_url}/{group}/{id}")
         self._response = self._client.send(request, stream=True)
         assert self._response.status_code == 200

@@ -7,17 +7,19 @@ import json
 import re
 import signal
 import sys
+import time
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-untyped]
+from msgspec import Raw
 from playwright.sync_api import Browser, Error, Locator, Page, expect
 
 from cluster import Cluster, free_ports
-from devserver.models import CreatePromise
-from devserver.store import promises
+from devserver.models import ClaimTask, CompletePromise, CreateCallback, CreatePromise, TaskRef
+from devserver.store import processes, promises, tasks
 from devserver.store.database import open_database, transaction
 from devserver.store.promises import Caller
 from tests.api import FAR
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from cluster import Process
+    from devserver.store.database import Database
 
 HOSTILE = """<img src=x onerror="window.hacked = 'yes'">"""
 
@@ -80,6 +83,14 @@ def resolve(cluster: Cluster, promise_id: str, value: str) -> None:
     assert httpx.patch(f"{cluster.url}/promises/{promise_id}", json=body).status_code == 201
 
 
+def hold(cluster: Cluster, promise_id: str) -> None:
+    """Create the promise of a call before its caller does: the caller waits for `resolve`."""
+    body = {"id": promise_id, "timeout": FAR}
+    headers = {"idempotency-key": promise_id}
+    answer = httpx.post(f"{cluster.url}/promises", json=body, headers=headers)
+    assert answer.status_code == 201
+
+
 def launch(cluster: Cluster, *arguments: str) -> tuple[Process, str]:
     """Start one more server, and return it and where it is."""
     port, poll_port = free_ports(2)
@@ -91,18 +102,19 @@ def launch(cluster: Cluster, *arguments: str) -> tuple[Process, str]:
 
 
 def held_by(victim: Process) -> list[str]:
-    """The ids of the calls that a killed worker had started and not finished."""
+    """The ids of the calls that a worker has started, if none of them has finished."""
     started = re.findall(r"^factorial\((\d+)\)$", "\n".join(victim.output), re.MULTILINE)
     return [f"factorial-{n}" for n in started]
 
 
 def test_a_kill_is_told_in_full(page: Page, cluster: Cluster) -> None:
-    workers = cluster.start_workers(3, pace=0.3)
+    hold(cluster, "factorial-5")
+    workers = cluster.start_workers(3)
     for worker in workers:
         expect(page.locator("#workers")).to_contain_text(f"(pid {worker.pid})")
-    client = cluster.start_client(12)
+    client = cluster.start_client(9)
     victim = cluster.wait_for_worker("factorial(6)")
-    expect(row_of(page, "factorial-6")).to_be_visible()
+    expect(row_of(page, "factorial-6").locator(".what")).to_have_text("waits for 5")
     victim.kill()
     held = held_by(victim)
     names = {w: f"worker {i}" for i, w in enumerate(workers, 1)}
@@ -117,11 +129,13 @@ def test_a_kill_is_told_in_full(page: Page, cluster: Cluster) -> None:
     expect(page.locator("li.run text.killed")).to_contain_text(f"✕ {names[victim]} died at")
     for promise_id in held:
         expect(row_of(page, promise_id).locator("text.cross")).to_have_text("✕")
+    expect(sentence).to_contain_text("no worker until")
+    resolve(cluster, "factorial-5", "120")
 
     # Which workers took over, how long that took, and the result.
     assert client.wait() == 0
-    expect(sentence).to_contain_text("factorial-12 = 479001600 after")
-    expect(page.locator("#resolved")).to_have_text("12")
+    expect(sentence).to_contain_text("factorial-9 = 362880 after")
+    expect(page.locator("#resolved")).to_have_text("5")
     page.get_by_text("All events").click()
     for promise_id in held:
         n = promise_id.removeprefix("factorial-")
@@ -145,13 +159,13 @@ def test_a_kill_is_told_in_full(page: Page, cluster: Cluster) -> None:
 
 
 def test_a_call_says_which_shared_call_it_waits_for(page: Page, cluster: Cluster) -> None:
-    cluster.start_workers(2, pace=1)
+    hold(cluster, "factorial-6")
+    cluster.start_workers(2)
     cluster.start_client(8)
-    expect(row_of(page, "factorial-8")).to_be_visible()
+    expect(row_of(page, "factorial-8").locator(".what")).to_have_text("waits for 7")
     cluster.start_client(10)
     caller = row_of(page, "factorial-9")
     expect(caller.locator(".what")).to_have_text("waits for 8")
-    expect(row_of(page, "factorial-8").locator(".what")).to_have_text("waits for 7")
     expect(caller.locator(".refs")).to_have_text("↗ 8")
     caller.locator("[data-ref]").click()
     expect(page.locator("li:focus")).to_have_attribute("data-id", "factorial-8")
@@ -171,11 +185,16 @@ def test_a_worker_that_leaves_with_nothing_to_do_has_not_died(page: Page, cluste
 
 
 def test_a_waiting_call_of_a_dead_worker_needs_no_worker(page: Page, cluster: Cluster) -> None:
-    (worker,) = cluster.start_workers(1, pace=1)
+    hold(cluster, "factorial-1")
+    (worker,) = cluster.start_workers(1)
     cluster.start_client(3)
-    expect(row_of(page, "factorial-3").locator(".what")).to_have_text("waits for 2")
+    expect(row_of(page, "factorial-2").locator(".what")).to_have_text("waits for 1")
     worker.kill()
     sentence = page.locator("#sentence")
+    expect(sentence).to_contain_text(
+        "It had 3 and 2; they need no worker until 2 and 1 have finished"
+    )
+    resolve(cluster, "factorial-1", "1")
     expect(sentence).to_contain_text("3 needs no worker until 2 has finished")
     expect(sentence).to_contain_text("2 waits for a worker")
     expect(row_of(page, "factorial-3").locator(".orphan")).to_be_visible()
@@ -186,12 +205,24 @@ def test_a_worker_that_hangs_is_named_before_its_time_is_up(page: Page, cluster:
     (worker,) = cluster.start_workers(1)
     expect(page.locator("#workers")).to_contain_text(f"pid {worker.pid}")
     worker.send_signal(signal.SIGSTOP)
-    create(cluster, "stuck", invoke="poll://any@factorial-worker")
-    what = row_of(page, "stuck").locator(".what")
-    expect(what).to_have_text(re.compile(r"sent to worker 1 \d+\.\d s ago, not claimed"))
-    expect(page.locator("#sentence")).to_contain_text(
-        f"Worker 1 (pid {worker.pid}) does not answer: it has not claimed stuck, sent to it"
+    create(cluster, "other")
+    expect(row_of(page, "other")).to_be_visible()
+    # The page itself remembers what it has shown, since the words are there for seconds only.
+    page.evaluate(
+        """() => {
+            window.shown = "";
+            const remember = () => { window.shown += document.querySelector("main").innerText; };
+            new MutationObserver(remember).observe(document.querySelector("main"), {
+                subtree: true, childList: true, characterData: true,
+            });
+        }"""
     )
+    create(cluster, "stuck", invoke="poll://any@factorial-worker")
+    expect(page.locator("#workers .silent .status")).to_have_text("does not answer")
+    shown = page.evaluate("window.shown")
+    assert re.search(r"sent to worker 1 \d+\.\d s ago, not claimed", shown)
+    said = rf"Worker 1 \(pid {worker.pid}\) does not answer: it has not claimed stuck, sent to it"
+    assert re.search(said, shown)
     worker.send_signal(signal.SIGCONT)
 
 
@@ -208,10 +239,11 @@ def test_ids_are_cut_where_they_are_the_same(page: Page, cluster: Cluster) -> No
 
 def test_a_phone_shows_calls_in_the_middle_of_a_kill(page: Page, cluster: Cluster) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
-    cluster.start_workers(3, pace=0.5)
+    hold(cluster, "factorial-3")
+    cluster.start_workers(3)
     cluster.start_client(8)
     victim = cluster.wait_for_worker("factorial(4)")
-    expect(row_of(page, "factorial-4")).to_be_visible()
+    expect(row_of(page, "factorial-4").locator(".what")).to_have_text("waits for 3")
     victim.kill()
     expect(page.locator("#workers .died")).to_be_visible()
     expect(page.locator("#sentence")).to_contain_text("died at")
@@ -303,7 +335,8 @@ def test_comes_back_by_itself_after_the_server(page: Page, cluster: Cluster) -> 
     expect(page.get_by_role("alert")).to_contain_text("has disconnected")
     expect(page.locator("#link")).to_have_text("disconnected")
     expect(rows).to_contain_text("before")
-    assert page.locator("main").evaluate("it => getComputedStyle(it).opacity") < "1"
+    assert page.locator("main").evaluate("it => getComputedStyle(it).filter") == "grayscale(1)"
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
     age = rows.locator(".age").inner_text()
     page.wait_for_timeout(500)  # in which the age would grow
     assert rows.locator(".age").inner_text() == age
@@ -318,11 +351,13 @@ def test_comes_back_by_itself_after_the_server(page: Page, cluster: Cluster) -> 
 
 
 def test_an_outage_is_a_band_and_no_death(page: Page, cluster: Cluster) -> None:
-    (worker,) = cluster.start_workers(1, pace=1)
+    hold(cluster, "factorial-2")
+    (worker,) = cluster.start_workers(1)
     client = cluster.start_client(4)
-    expect(row_of(page, "factorial-3")).to_be_visible()
+    expect(row_of(page, "factorial-3").locator(".what")).to_have_text("waits for 2")
     cluster.server.kill()
     cluster.start_server()
+    resolve(cluster, "factorial-2", "2")
     assert client.wait() == 0
     sentence = page.locator("#sentence")
     expect(sentence).to_have_text(
@@ -370,8 +405,12 @@ def test_the_filter_shows_what_matches_and_what_leads_there(page: Page, cluster:
 
 
 def test_a_promise_has_an_address_of_its_own(page: Page, cluster: Cluster) -> None:
+    hold(cluster, "factorial-1")
     cluster.start_workers(1)
-    assert cluster.start_client(3).wait() == 0
+    client = cluster.start_client(3)
+    expect(row_of(page, "factorial-2").locator(".what")).to_have_text("waits for 1")
+    resolve(cluster, "factorial-1", "1")
+    assert client.wait() == 0
     row_of(page, "factorial-2").click()
     panel = page.get_by_role("complementary")
     expect(panel.get_by_role("heading", level=2)).to_have_text("factorial-2")
@@ -499,20 +538,26 @@ def test_j_and_k_go_from_event_to_event(page: Page, cluster: Cluster) -> None:
 
 
 def test_the_page_goes_back_to_the_moment_of_a_kill(page: Page, cluster: Cluster) -> None:
-    cluster.start_workers(2, pace=0.5)
+    hold(cluster, "factorial-2")
+    cluster.start_workers(2)
     client = cluster.start_client(5)
     victim = cluster.wait_for_worker("factorial(3)")
+    expect(row_of(page, "factorial-3").locator(".what")).to_have_text("waits for 2")
     victim.kill()
-    assert client.wait() == 0
     sentence = page.locator("#sentence")
+    expect(sentence).to_contain_text("died at")
+    create(cluster, "later", parent="factorial-3")
+    resolve(cluster, "later", "1")
+    resolve(cluster, "factorial-2", "2")
+    assert client.wait() == 0
     expect(sentence).to_contain_text("factorial-5 = 120")
     page.get_by_role("button", name="✕").first.click()
     expect(sentence).to_contain_text("died at")
     expect(sentence).not_to_contain_text("factorial-5 = 120")
     expect(row_of(page, "factorial-3")).to_contain_text("○")
     expect(row_of(page, "factorial-5").locator(".what")).to_have_text("waits for 4")
-    expect(row_of(page, "factorial-1")).to_have_count(0)
-    expect(page.locator("#pending")).to_have_text("3")
+    expect(row_of(page, "later")).to_have_count(0)
+    expect(page.locator("#pending")).to_have_text("4")
     slider = page.get_by_label("Moment")
     slider.fill("1")
     expect(page.locator("li.call")).to_have_count(1)
@@ -568,16 +613,31 @@ def test_axe_finds_nothing(page: Page, cluster: Cluster, width: int, scheme: str
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     expect(page.locator("#empty")).to_be_visible()
     check()
-    cluster.start_workers(2, pace=0.5)
+    hold(cluster, "factorial-2")
+    cluster.start_workers(2)
     client = cluster.start_client(5)
     victim = cluster.wait_for_worker("factorial(3)")
+    expect(row_of(page, "factorial-3").locator(".what")).to_have_text("waits for 2")
+    check()
     victim.kill()
     expect(page.locator("#sentence")).to_contain_text("died at")
     check()
+    page.get_by_role("button", name="✕").first.click()
+    expect(page.locator("body")).to_have_class(re.compile("past"))
+    check()
+    page.get_by_label("Moment").fill("1000")
+    page.get_by_label("Filter").fill("nothing like this")
+    expect(page.locator("#nothing")).to_be_visible()
+    check()
+    page.get_by_label("Filter").fill("")
+    resolve(cluster, "factorial-2", "2")
     assert client.wait() == 0
     page.get_by_text("All events").click()
     row_of(page, "factorial-4").click()
     expect(page.get_by_role("complementary")).to_contain_text("Attempts")
+    check()
+    cluster.server.kill()
+    expect(page.get_by_role("alert")).to_be_visible()
     check()
 
 
@@ -600,6 +660,8 @@ def test_nothing_is_wider_than_a_phone(page: Page, cluster: Cluster) -> None:
 
 
 def test_a_run_is_saved_as_a_picture(page: Page, cluster: Cluster, tmp_path: Path) -> None:
+    warnings: list[str] = []
+    page.on("console", lambda message: warnings.append(message.text))
     cluster.start_workers(1)
     assert cluster.start_client(3).wait() == 0
     expect(page.locator("#resolved")).to_have_text("3")
@@ -612,16 +674,31 @@ def test_a_run_is_saved_as_a_picture(page: Page, cluster: Cluster, tmp_path: Pat
     texts = re.findall(r"<text [^>]*>([^<]+)</text>", content)
     assert {"3", "2", "1", "6", "0 s"} <= set(texts)
     assert "--worker: #" in content, "it has its colours"
+    page.goto(picture.as_uri())  # it is well-formed, and its style applies
+    assert (
+        page.locator(".ground").evaluate("it => getComputedStyle(it).fill") == "rgb(255, 255, 255)"
+    )
+    assert warnings == []
 
 
 def test_a_saved_run_opens_without_a_server(
     browser: Browser, page: Page, cluster: Cluster, tmp_path: Path
 ) -> None:
-    cluster.start_workers(2, pace=0.3)
+    warnings: list[str] = []
+    page.on("console", lambda message: warnings.append(message.text))
+    hold(cluster, "factorial-1")
+    cluster.start_workers(2)
     client = cluster.start_client(4)
     victim = cluster.wait_for_worker("factorial(2)")
+    expect(row_of(page, "factorial-2").locator(".what")).to_have_text("waits for 1")
     victim.kill()
+    create(cluster, "long", parent="factorial-4")
+    resolve(cluster, "long", "x" * 1_000)
+    create(cluster, "longer", parent="factorial-4")
+    resolve(cluster, "longer", "y" * 30_000)
+    resolve(cluster, "factorial-1", "1")
     assert client.wait() == 0
+    expect(page.locator("#resolved")).to_have_text("6")
     create(cluster, "another</script>")
     page.goto(f"{cluster.url}/#/promise/factorial-4")
     sentence = page.locator("#sentence")
@@ -630,18 +707,144 @@ def test_a_saved_run_opens_without_a_server(
         page.get_by_role("button", name="Save HTML").click()
     saved = tmp_path / "run.html"
     download.value.save_as(saved)
+    assert warnings == []
     told = sentence.inner_text()
     cluster.server.kill()
     context = browser.new_context(offline=True)
     copy = context.new_page()
     errors: list[str] = []
     copy.on("pageerror", lambda error: errors.append(str(error)))
+    copy.on("console", lambda message: errors.append(message.text))
     copy.goto(saved.as_uri())
     expect(copy.locator("#sentence")).to_have_text(told)
-    expect(copy.locator("li.call")).to_have_count(4)
-    copy.locator("li.call").last.click()
-    expect(copy.get_by_role("complementary")).to_contain_text("Attempts")
+    expect(copy.locator("li.call")).to_have_count(6)
+    panel = copy.get_by_role("complementary")
+    row_of(copy, "factorial-3").click()
+    expect(panel).to_contain_text("Attempts")
+    expect(panel).to_contain_text('{"func": "factorial", "args": [3]')
+    row_of(copy, "long").click()
+    expect(panel.locator("dd").filter(has_text="x" * 1_000)).to_have_count(1)
+    row_of(copy, "longer").click()
+    expect(panel).to_contain_text("yyy… (10,000 more characters are not in this file)")
     copy.get_by_label("Moment").fill("1")
     expect(copy.locator("li.call")).to_have_count(1)
     context.close()
     assert errors == []
+
+
+def test_a_label_covers_no_other_one(page: Page, cluster: Cluster) -> None:
+    page.set_viewport_size({"width": 390, "height": 800})
+    hold(cluster, "factorial-1")
+    cluster.start_workers(2)
+    cluster.start_client(3)
+    victim = cluster.wait_for_worker("factorial(2)")
+    expect(row_of(page, "factorial-2").locator(".what")).to_have_text("waits for 1")
+    victim.kill()
+    labels = page.locator("li.run text")
+    expect(labels.filter(has_text="died at")).to_have_count(1)
+    expect(labels.filter(has_text=re.compile("^0 s$"))).to_have_count(1)
+    boxes = page.evaluate(
+        """() => [...document.querySelectorAll("li.run text")].map((label) => {
+            const {left, right, top, bottom} = label.getBoundingClientRect();
+            return [left, right, top, bottom];
+        })"""
+    )
+    for i, (left, right, top, bottom) in enumerate(boxes):
+        for left2, right2, top2, bottom2 in boxes[i + 1 :]:
+            # Lines of text are higher than their letters.
+            apart = left >= right2 or left2 >= right or top + 3 >= bottom2 or top2 + 3 >= bottom
+            assert apart, boxes
+
+
+def many(path: Path, count: int) -> None:
+    """Fill a store with finished promises, and with one that is pending."""
+    with closing(open_database(str(path))) as db, transaction(db):
+        promises.create(db, CreatePromise("pending", timeout=FAR), Caller(), 1)
+        for n in range(count):
+            promises.create(db, CreatePromise(f"old-{n}", timeout=FAR), Caller(), 2)
+            promises.complete(db, f"old-{n}", CompletePromise("RESOLVED"), Caller(), 3)
+
+
+def test_new_rows_do_not_move_those_that_the_user_reads(
+    browser: Browser, cluster: Cluster, tmp_path: Path
+) -> None:
+    many(tmp_path / "many.db", 300)
+    _, url = launch(cluster, "--db", str(tmp_path / "many.db"))
+    with opened(browser, url) as page, httpx.Client(base_url=url) as api:
+        row = row_of(page, "old-150")
+        page.mouse.move(600, 600)
+        page.mouse.wheel(0, 26 * 150)
+        expect(row).to_be_in_viewport()
+        before = row.bounding_box()
+        for n in range(20):
+            api.post("/promises", json={"id": f"new-{n}", "timeout": FAR}).raise_for_status()
+        expect(page.locator("#pending")).to_have_text("21")
+        assert row.bounding_box() == before
+
+
+def test_a_page_that_is_open_for_long_keeps_what_the_user_looks_at(
+    browser: Browser, cluster: Cluster, tmp_path: Path
+) -> None:
+    many(tmp_path / "many.db", 4_990)
+    _, url = launch(cluster, "--db", str(tmp_path / "many.db"))
+    with opened(browser, url) as page:
+        row = row_of(page, "old-3000")
+        page.mouse.move(600, 600)
+        page.mouse.wheel(0, 26 * 1_980)
+        expect(row).to_be_in_viewport()
+        row.click()
+        panel = page.get_by_role("complementary")
+        expect(panel).to_contain_text("resolved")
+        before = row.bounding_box()
+        with httpx.Client(base_url=url) as api:
+            for n in range(5_100):
+                body = {"id": f"new-{n}", "timeout": FAR}
+                api.post("/promises", json=body).raise_for_status()
+                api.patch(f"/promises/new-{n}", json={"state": "RESOLVED"}).raise_for_status()
+        expect(page.locator("#left-out")).to_be_visible()
+        expect(page.locator("#resolved")).to_have_text("10,090")
+        expect(page.locator("#pending")).to_have_text("1")
+        assert row.bounding_box() == before
+        expect(panel.get_by_role("heading", level=2)).to_have_text("old-3000")
+        page.keyboard.press("Escape")
+        page.get_by_label("Filter").fill("old-30")
+        expect(page.locator("li.call")).to_have_count(1)  # the others are forgotten
+        expect(page.locator("#found")).to_contain_text("old-3001")
+
+
+def test_a_clock_that_is_set_back_takes_no_name_away(
+    browser: Browser, cluster: Cluster, tmp_path: Path
+) -> None:
+    later = int(time.time() * 1000)
+    now = later - 3_600_000  # the clock was set back by an hour in the middle of the run
+    invoke = {"resonate:invoke": "poll://any@worker"}
+    path = str(tmp_path / "clock.db")
+
+    def claim(db: Database, task_id: str, process_id: str, at: int) -> None:
+        db.execute("UPDATE tasks SET state = 'ENQUEUED', sent_on = ? WHERE id = ?", (at, task_id))
+        tasks.claim(db, ClaimTask(id=task_id, counter=1, process_id=process_id, ttl=10_000), at)
+
+    with closing(open_database(path)) as db, transaction(db):
+        for process_id in ("one", "two"):
+            processes.connected(db, process_id, "worker", later)
+        promises.create(db, CreatePromise("f-2", timeout=FAR, tags=invoke), Caller(), later)
+        claim(db, "__invoke:f-2", "one", later + 1)
+        tags = invoke | {"resonate:parent": "f-2"}
+        promises.create(db, CreatePromise("f-1", timeout=FAR, tags=tags), Caller(), later + 2)
+        callback = CreateCallback("f-2", Raw(b'"poll://any@worker"'), FAR)
+        promises.create_callback(db, "f-1", callback, Caller(), later + 3)
+        tasks.complete(db, TaskRef("__invoke:f-2", 1), later + 4)
+        claim(db, "__invoke:f-1", "two", later + 5)
+        promises.complete(db, "f-1", CompletePromise("RESOLVED"), Caller(), now)
+        claim(db, "__resume:f-2:f-1", "two", now + 2)
+        promises.complete(db, "f-2", CompletePromise("RESOLVED"), Caller(), now + 3)
+    _, url = launch(cluster, "--db", path)
+    with opened(browser, url) as page:
+        expect(row_of(page, "f-1").locator(".worker")).to_have_text("worker 2")
+        expect(row_of(page, "f-2").locator(".worker")).to_have_text("↪ worker 2")
+        row_of(page, "f-2").click()
+        attempts = page.get_by_role("complementary").locator("tbody tr")
+        expect(attempts).to_have_count(2)
+        expect(attempts.first).to_contain_text("worker 1")
+        expect(attempts.last).to_contain_text("worker 2")
+        expect(attempts.last).to_contain_text("finished")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Self
 import httpx
 import pytest
 
-from cluster import Cluster
+from cluster import PATIENCE, Cluster
 from devserver.connections import Connections
 from devserver.engine import Engine
 from devserver.models import ClaimTask, CompletePromise, CreatePromise, TaskRef
@@ -31,7 +31,7 @@ class Watcher:
     """A context manager that watches a server."""
 
     def __init__(self, url: str) -> None:
-        self._client = httpx.Client(timeout=30)
+        self._client = httpx.Client(timeout=PATIENCE)
         request = self._client.build_request("GET", f"{url}/watch")
         self._response = self._client.send(request, stream=True)
         assert self._response.headers["content-type"].startswith("text/event-stream")
@@ -48,6 +48,18 @@ class Watcher:
         while True:
             if found := self.next().get(kind):
                 return found
+
+    def event_of(self, group: str) -> tuple[dict[str, Any], Any]:
+        """Wait for the next event of a process of a group. Other tests' processes leave late.
+
+        Returns:
+            That process's event, and all open connections.
+        """
+        while True:
+            event = self.next()
+            for found in event.get("events", []):
+                if found.get("group") == group:
+                    return found, event["processes"]
 
     def __enter__(self) -> Self:
         return self
@@ -99,14 +111,12 @@ def test_connections_are_recorded(api: httpx.Client, poll_url: str, name: str) -
     with Watcher(str(api.base_url)) as watcher:
         watcher.next()
         with Listener(poll_url, name, "one"):
-            event = watcher.next()
-            assert process in event["processes"]
-            (connected,) = event["events"]
-            assert (connected["type"], connected["group"]) == ("connected", name)
+            connected, connections = watcher.event_of(name)
+            assert process in connections
+            assert connected["type"] == "connected"
             assert (connected["processId"], connected["number"]) == ("one", 1)
-        event = watcher.next()
-        assert process not in event["processes"]
-        (disconnected,) = event["events"]
+        disconnected, connections = watcher.event_of(name)
+        assert process not in connections
         assert (disconnected["type"], disconnected["number"]) == ("disconnected", 1)
         with Listener(poll_url, name, "two"), Listener(poll_url, name, "one"):
             pass
@@ -346,7 +356,7 @@ def test_many_finished_promises_do_not_slow_down_the_first_look(
             count += 1
             return 0
 
-        db.set_progress_handler(step, 1)
+        db.set_progress_handler(step, 10)
         _, found, left_out = changes.newest(db, 0)
         db.set_progress_handler(None, 0)
         assert (found.promises[0].id, left_out) == ("pending", True)

@@ -2,13 +2,16 @@
 
 import { headOf, HEIGHT as HEAD } from "/head.js";
 import { laneOf } from "/lane.js";
+import { get } from "/panel.js";
 import { element, paint, text } from "/shapes.js";
-import { shortId, shortValue } from "/words.js";
+import { content, shortId, shortValue } from "/words.js";
 
 const ROW = 26;
 const LABEL = 160; // px left of the lanes
 const LANE = 800;
 const VALUE = 260;
+const MOST_CALLS = 1000; // of which a saved page has the whole values and parameters
+const MOST_CHARACTERS = 20_000; // of one of these
 const COLOURS = ["--text", "--quiet", "--surface", "--line", "--lane", "--kill", "--bad", "--hatch", "--down"];
 
 export async function saveSvg(model, runs, run) {
@@ -55,26 +58,36 @@ function laneStyle() {
 
 // `event` is what `GET /watch` would send first. The file's page shows that instead of a server.
 export async function saveHtml(event, name) {
+  const promises = await Promise.all(event.promises.slice(0, MOST_CALLS).map(inFull));
   const read = async (path) => (await fetch(path)).text();
-  const page = new DOMParser().parseFromString(await read("/"), "text/html");
-  const style = page.createElement("style");
-  style.textContent = await read("/page.css");
-  page.querySelector("link[rel=stylesheet]").replaceWith(style);
-  page.querySelector("link[rel=icon]").href = `data:image/svg+xml,${encodeURIComponent(await read("/icon.svg"))}`;
-  const recorded = page.createElement("script");
-  recorded.type = "application/json";
-  recorded.id = "recorded";
-  recorded.textContent = JSON.stringify(event).replaceAll("<", "\\u003c");
-  page.head.append(recorded);
-  const start = page.querySelector("script[src]");
-  const modules = await modulesFrom("/page.js", read);
-  const map = page.createElement("script");
-  map.type = "importmap";
-  map.textContent = JSON.stringify({ imports: modules });
-  start.before(map);
-  start.removeAttribute("src");
-  start.textContent = 'import "page/page.js";';
-  save(`${name}.html`, "text/html", `<!doctype html>\n${page.documentElement.outerHTML}`);
+  const json = (data) => JSON.stringify(data).replaceAll("<", "\\u003c");
+  const icon = `data:image/svg+xml,${encodeURIComponent(await read("/icon.svg"))}`;
+  const scripts = [
+    `<script type="application/json" id="recorded">${json({ ...event, inFull: promises })}</script>`,
+    `<script type="importmap">${json({ imports: await modulesFrom("/page.js", read) })}</script>`,
+    '<script type="module">import "page/page.js";</script>',
+  ];
+  // As text: in a document of this page, its policy would refuse the style.
+  let page = await read("/");
+  for (const [tag, instead] of [
+    ['<link rel="stylesheet" href="/page.css">', `<style>${await read("/page.css")}</style>`],
+    ['href="/icon.svg"', `href="${icon}"`],
+    ['<script type="module" src="/page.js"></script>', scripts.join("\n")],
+  ]) page = page.replace(tag, () => instead);
+  save(`${name}.html`, "text/html", page);
+}
+
+// A promise as the API gives it, with its value and parameter as text.
+async function inFull({ id }) {
+  const promise = await get(`/promises/${encodeURIComponent(id)}`);
+  return { ...promise, value: asText(promise.value), param: asText(promise.param) };
+}
+
+function asText(value) {
+  const words = content(value);
+  if (words.length <= MOST_CHARACTERS) return { text: words };
+  const rest = (words.length - MOST_CHARACTERS).toLocaleString("en");
+  return { text: `${words.slice(0, MOST_CHARACTERS)}… (${rest} more characters are not in this file)` };
 }
 
 // A module and all that it imports, as data URLs under the names that an import map gives them.

@@ -44,6 +44,7 @@ export class Model {
       this.leftOut = event.leftOut ?? false;
       this.startedOn = event.startedOn;
       this.sent.clear();
+      this.#most = MOST;
       this.#deaths = { key: "", list: [] };
     }
     this.version += 1;

@@ -28,10 +28,12 @@ let model = live; // what the page shows: this one, or an earlier moment
 const tree = new Tree(model);
 const runs = new Runs(model);
 const strip = new Strip(model);
+// A saved page has its run in it, and needs no server.
+const recorded = at("recorded") && JSON.parse(at("recorded").textContent);
 const panel = new Panel(model, (id) => {
   const promise = model.promises.get(id);
   if (promise) rows.show(promise);
-});
+}, recorded?.inFull);
 const rows = new Rows(at("promises"), { model, tree, runs, open: (id) => panel.open(id) });
 const filter = new Filter(model, (matches) => {
   tree.filter(matches);
@@ -39,9 +41,7 @@ const filter = new Filter(model, (matches) => {
 });
 const zoom = new Zoom(runs, focused, schedule);
 const moment = new Moment(go);
-// A saved page has its run in it, and needs no server.
-const recorded = at("recorded");
-const feed = recorded ? undefined : new Feed(hear, lost);
+if (!recorded) new Feed(hear, lost);
 
 let next; // the frame in which the page is drawn again, if something has changed
 let drawnOn = 0; // when it was drawn last
@@ -75,7 +75,10 @@ function lost(text) {
   setText(at("link"), text ? "disconnected" : "live");
   at("link").classList.toggle("bad", Boolean(text));
   document.body.classList.toggle("stale", Boolean(text));
-  if (text) live.freeze();
+  at("save-html").disabled = Boolean(text);
+  if (!text) return;
+  live.freeze();
+  schedule();
 }
 
 // The run that the sentence and the strip are about: that of the open promise, or the newest one.
@@ -218,7 +221,7 @@ at("save-html").addEventListener("click", () => {
 });
 
 if (recorded) {
-  hear(JSON.parse(recorded.textContent));
+  hear(recorded);
   setText(at("link"), "saved");
   at("save-html").hidden = true; // it would need the server's files
 }

@@ -1,7 +1,7 @@
 // The side panel: one promise in full, under an address of its own, #/promise/ID.
 
 import { doing } from "/rows.js";
-import { isPending, seconds, stateName } from "/words.js";
+import { content, isPending, seconds, shortValue, stateName } from "/words.js";
 
 const HASH = /^#\/promise\/(.+)$/;
 
@@ -10,12 +10,15 @@ export class Panel {
   #title = document.querySelector("#panel-title");
   #body = document.querySelector("#panel-body");
   #model;
+  #saved; // in a saved page, its promises by id
   #promise; // as the API gave it
   #error = "";
   id; // of the promise that is shown
 
-  constructor(model, closed) {
+  // `closed` gets the id of the promise that was shown. `saved` are the promises of a saved page.
+  constructor(model, closed, saved) {
     this.#model = model;
+    this.#saved = saved && new Map(saved.map((promise) => [promise.id, promise]));
     document.querySelector("#close").addEventListener("click", () => this.close());
     addEventListener("keydown", ({ key }) => {
       if (key === "Escape" && this.id !== undefined) this.close();
@@ -72,12 +75,9 @@ export class Panel {
     let promise;
     let error = "";
     try {
-      promise = await get(`/promises/${encodeURIComponent(id)}`);
+      promise = this.#saved ? this.#savedOne(id) : await get(`/promises/${encodeURIComponent(id)}`);
     } catch (failure) {
-      // A saved page has no server, but it has the run.
-      const known = document.querySelector("#recorded") && this.#model.promises.get(id);
-      if (known) promise = { ...known, value: { text: known.value || "none" }, param: {} };
-      else error = failure.message;
+      error = failure.message;
     }
     if (id !== this.id) return; // the user has opened another one
     this.#promise = promise;
@@ -85,17 +85,26 @@ export class Panel {
     this.draw();
   }
 
+  #savedOne(id) {
+    const known = this.#model.promises.get(id);
+    if (this.#saved.has(id)) return this.#saved.get(id);
+    if (!known) throw new Error("This file has no promise with this id.");
+    return { ...known, value: { text: shortValue(known) }, param: { text: "not in this file" } };
+  }
+
   #content() {
-    const promise = this.#promise;
-    const known = this.#model.promises.get(promise.id);
+    const known = this.#model.promises.get(this.#promise.id);
+    // The page may show a moment at which the promise was pending.
+    const unfinished = known && isPending(known) ? { state: "PENDING", value: undefined, completedOn: undefined } : {};
+    const promise = { ...this.#promise, ...unfinished };
     const begin = known?.root.createdOn ?? promise.createdOn;
     const took = promise.completedOn ? `, after ${seconds(promise.completedOn - promise.createdOn)}` : "";
     const state = isPending(promise) && known ? `pending: ${doing(known, this.#model)}` : stateName(promise);
     const parts = [
       list([
         ["State", state],
-        ["Value", text(promise.value), true],
-        ["Parameter", text(promise.param), true],
+        ["Value", content(promise.value), true],
+        ["Parameter", content(promise.param), true],
         ["Created", `${time(promise.createdOn)}${known && known !== known.root ? ` (${seconds(promise.createdOn - begin)} into the run)` : ""}`],
         ["Finished", promise.completedOn ? time(promise.completedOn) + took : "not yet"],
         ...(promise.timeout === undefined ? [] : [["Times out", time(promise.timeout)]]),
@@ -219,19 +228,6 @@ function decoded(part) {
     return decodeURIComponent(part);
   } catch {
     return part;
-  }
-}
-
-// A parameter or a value as text. JSON.parse would round large numbers.
-function text(value) {
-  if (value?.text !== undefined) return value.text;
-  if (!value?.data) return "none";
-  const bytes = Uint8Array.from(atob(value.data), (character) => character.charCodeAt(0));
-  try {
-    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
-  } catch {
-    const hex = Array.from(bytes.slice(0, 256), (byte) => byte.toString(16).padStart(2, "0"));
-    return `${bytes.length} bytes, not text: ${hex.join(" ")}${bytes.length > 256 ? " …" : ""}`;
   }
 }
 

@@ -62,9 +62,12 @@ export class Rows {
     const top = this.#list.getBoundingClientRect().top;
     const anchor = top < 0 ? this.#tree.rows.slice(this.#firstAt(-top), this.#firstAt(-top) + 50) : [];
     const before = anchor.map(({ y }) => y);
+    const { scrollX, scrollY } = window;
     this.#tree.update();
     this.#list.style.height = `${this.#tree.height}px`;
-    const moved = this.#keepInSight(anchor, before);
+    // If rows have been added or removed above those that the user looks at, scroll by as much.
+    const moved = this.#moved(anchor, before);
+    if (moved) scrollTo(scrollX, scrollY + moved);
     this.#place(top - moved);
     for (const [item, row] of this.#shown) this.#fill(item, row);
   }
@@ -75,14 +78,11 @@ export class Rows {
     for (const [item, row] of this.#shown) if (added.has(item)) this.#fill(item, row);
   }
 
-  // If rows have been added or removed above those that the user looks at, scroll by as much.
-  // Returns by how much.
-  #keepInSight(anchor, before) {
+  // How far the first of some rows that still exists has moved.
+  #moved(anchor, before) {
     const now = new Map(anchor.length ? this.#tree.rows.map((row) => [row.key, row.y]) : []);
     const i = anchor.findIndex(({ key }) => now.has(key));
-    const moved = i < 0 ? 0 : now.get(anchor[i].key) - before[i];
-    if (moved) scrollBy(0, moved);
-    return moved;
+    return i < 0 ? 0 : now.get(anchor[i].key) - before[i];
   }
 
   // The index of the first row that ends below a height.

@@ -46,6 +46,9 @@ export function events(model) {
       found.push({ at: gone, kind: "left", text: `${process.label} disconnected` });
     }
   }
+  for (const root of model.roots) {
+    found.push({ at: root.createdOn, kind: "called", text: `${root.id} was called`, promise: root });
+  }
   for (const promise of model.promises.values()) {
     for (const { at, process, from } of takeoversOf(promise, model)) {
       const text = `${process.name} took over ${promise.id} from ${from.name}`;
@@ -53,15 +56,14 @@ export function events(model) {
     }
   }
   for (const root of model.roots) {
-    found.push({ at: root.createdOn, kind: "called", text: `${root.id} was called`, promise: root });
-    if (!isPending(root)) {
-      found.push({ at: root.completedOn, kind: "result", text: outcome(root).replace(/\.$/, ""), promise: root });
-    }
+    if (isPending(root)) continue;
+    found.push({ at: root.completedOn, kind: "result", text: outcome(root).replace(/\.$/, ""), promise: root });
   }
   for (const { at, activeUntil } of model.processes.starts) {
     if (activeUntil !== undefined) found.push({ at, kind: "server", text: "The server started again" });
   }
-  return found.filter(({ at }) => at >= shownFrom - 60_000).sort((a, b) => b.at - a.at);
+  // Of events in the same millisecond, those that were found first are the older ones.
+  return found.filter(({ at }) => at >= shownFrom - 60_000).sort((a, b) => a.at - b.at).reverse();
 }
 
 function tellDeath(model, death, run) {

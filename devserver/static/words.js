@@ -36,3 +36,16 @@ export function shortId(id, rootId) {
   const prefix = /^.*[-_./:](?=[^-_./:]+$)/.exec(rootId)?.[0];
   return prefix && id !== prefix && id.startsWith(prefix) ? id.slice(prefix.length) : id;
 }
+
+// The parameter or the value of a promise as text. JSON.parse would round large numbers.
+export function content(value) {
+  if (value?.text !== undefined) return value.text;
+  if (!value?.data) return "none";
+  const bytes = Uint8Array.from(atob(value.data), (character) => character.charCodeAt(0));
+  try {
+    return new TextDecoder("utf-8", { fatal: true }).decode(bytes);
+  } catch {
+    const hex = Array.from(bytes.slice(0, 256), (byte) => byte.toString(16).padStart(2, "0"));
+    return `${bytes.length} bytes, not text: ${hex.join(" ")}${bytes.length > 256 ? " …" : ""}`;
+  }
+}
