@@ -1,4 +1,4 @@
-"""A client: it asks the workers for one factorial, and prints it."""
+"""A client that asks the workers for one factorial and prints it."""
 
 import sys
 from argparse import ArgumentParser
@@ -22,7 +22,7 @@ def main() -> None:
             result = resonate.options(target="poll://any@factorial-worker").rpc(
                 f"factorial-{n}", "factorial", n=n
             )
-    except Exception as e:  # noqa: BLE001 - the promise may be rejected with any of them
+    except Exception as e:  # noqa: BLE001 - a promise can be rejected with any exception
         sys.exit(f"factorial({n}) failed: {e}")
     print(f"Result: {result}")
 

@@ -1,4 +1,4 @@
-"""A worker: it computes factorials, together with the other workers of its group."""
+"""A worker that computes factorials, together with the other workers of its group."""
 
 import os
 import sys

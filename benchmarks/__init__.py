@@ -1,1 +1,1 @@
-"""The speed of the recursion, beside other servers and the least that it must cost."""
+"""Measurements of the recursion's speed, on devserver and on other servers."""

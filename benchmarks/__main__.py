@@ -46,7 +46,7 @@ def main() -> int:
         The exit code.
     """
     args = _parse_arguments()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that no process is left behind
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that the processes are stopped
     sys.set_int_max_str_digits(0)
     sizes = args.sizes or SIZES + [5000] * args.long
     finished = args.finished or FINISHED + [MANY_FINISHED] * args.long
@@ -161,7 +161,7 @@ def _measure(
                 note("recursion", contender, n=n, **asdict(runs.recursion(contender, n)))
         for at_once in AT_ONCE:
             for contender in resonates:
-                # One at a time is slow, and needs fewer for the same precision.
+                # Calls one at a time are slow, and fewer of them give the same precision.
                 count = max(args.calls // 4, 1) if at_once == 1 else args.calls
                 rate = runs.small_calls(contender, count, at_once)
                 note("small calls", contender, at_once=at_once, per_second=rate)

@@ -17,7 +17,7 @@ import plumbing
 
 
 def main() -> None:
-    """Make the calls that the command line names."""
+    """Make the calls from the command line."""
     connection, what, count, *at_once = sys.argv[1:]
     group = "benchmark-client"
     kind = plumbing.Resonate if connection == "plumbing" else resonate.Resonate
@@ -36,7 +36,7 @@ def main() -> None:
 
 
 def small(remote: resonate.Resonate, number: int) -> None:
-    """Make a call that needs no other call.
+    """Make one call that does not depend on other calls.
 
     A real server can lose a subscription that arrives while the promise is being resolved. So the
     client asks again if it has no result after a second.

@@ -28,7 +28,7 @@ INVOKE = {"resonate:invoke": "poll://any@workers"}
 
 @dataclass(frozen=True)
 class Growth:
-    """What the devserver takes with a number of finished promises.
+    """The speed and size of devserver with a number of finished promises.
 
     Args:
         start: from the launch of the process to its greeting, in seconds.

@@ -1,9 +1,10 @@
 """The least that a level of the recursion must cost on this machine.
 
-A level has seven requests. Four of them wait for each other: on the way down a worker claims the
-call and creates the promise of the next one, and on the way up a worker claims the resumed call
-and resolves its promise. Each is a round trip over the loopback interface. The creation and the
-resolution are also a commit that waits for the disk. The other three requests run in parallel.
+A level takes seven requests. Four of them must follow one another: on the way down, a worker
+claims the call and creates the promise of the next one, and on the way up, a worker claims the
+resumed call and resolves its promise. Each is a round trip over the loopback interface. The
+creation and the resolution also wait for a commit to disk. The other three requests run in
+parallel.
 
 A level's result is a number that grows with n. The SDK writes it in decimal digits three times and
 reads it twice, between the request that returns the smaller result and the one that resolves.
@@ -31,7 +32,7 @@ def limit() -> dict[str, float]:
     """Measure a round trip and a commit, in turn.
 
     Returns:
-        Both, and the least that they make a level cost; in milliseconds.
+        Both times, and the least time of a level that follows from them, in milliseconds.
     """
     trips, syncs = [], []
     with tempfile.TemporaryFile() as file, _echo() as peer:

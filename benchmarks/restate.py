@@ -26,7 +26,7 @@ class Restate(NamedTuple):
     Args:
         server: the server's process.
         workers: the workers' processes.
-        url: where the server takes calls.
+        url: the URL for calls.
     """
 
     server: Process

@@ -21,8 +21,8 @@ def main() -> None:
     sys.set_int_max_str_digits(0)
     service = restate.Service(f"factorial-{number}")
 
-    # Restate sends every call of a service to one address. So that the workers take turns, each
-    # one has a service of its own and calls the service of the next one.
+    # Restate sends every call of a service to one address. So each worker has its own service and
+    # calls the service of the next worker, which makes the workers take turns.
     @service.handler()
     async def factorial(ctx: restate.Context, n: int) -> int:
         if n <= 1:

@@ -1,4 +1,4 @@
-"""The measured runs. Each has a server of its own that starts without data."""
+"""The measured runs. Each run has its own server, which starts without data."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class Contender:
     Args:
         resonate: the binary of a real legacy Resonate server. None runs the devserver.
         restate: the binary of a Restate server, which has workers on Restate's own SDK.
-        plain: whether the SDK's own connection is used, as `Resonate.remote` makes it, and not
-            the connection of the two scripts.
+        plain: whether the programs use the SDK's own connection instead of the connection of the
+            two scripts.
         watched: whether the devserver's page is open.
     """
 
@@ -59,7 +59,7 @@ class Contender:
 
 @dataclass(frozen=True)
 class Recursion:
-    """What a run of the recursion took.
+    """The time and memory that a run of the recursion took.
 
     Args:
         ms_per_level: wall-clock milliseconds for each level, from the client's dispatch to its
@@ -92,7 +92,7 @@ def recursion(contender: Contender, n: int) -> Recursion:
 
 
 def small_calls(contender: Contender, count: int, at_once: int) -> float:
-    """Make many calls that do not need each other.
+    """Make many independent calls.
 
     Args:
         contender: what is measured.
@@ -124,7 +124,7 @@ def recovery(contender: Contender) -> float:
 
 
 def starts() -> dict[str, float]:
-    """Start the devserver, and the client up to its first line of its own.
+    """Start the devserver, and a client up to its first line of code.
 
     Returns:
         The seconds that each took.
@@ -170,7 +170,7 @@ def _recursion(
 
 
 def _client(cluster: Cluster, contender: Contender, *what: str) -> float:
-    """Let a client make its calls, and return the seconds that it says they took."""
+    """Run a client, and return the seconds that it measured for its calls."""
     connection = "plain" if contender.plain else "plumbing"
     command = [*PYTHON, "-m", "benchmarks.client", connection, *what]
     client = cluster.launch("client", command)

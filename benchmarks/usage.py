@@ -18,7 +18,7 @@ def cpu(process: Process) -> float:
 
 
 def peak_memory(process: Process) -> float:
-    """Return the most memory that a process has had (megabytes). Without /proc: what it has now."""
+    """Return the most memory that a process has had (megabytes); without /proc, its memory now."""
     status = Path(f"/proc/{process.pid}/status")
     if status.exists():
         (line,) = (line for line in status.read_text().splitlines() if line.startswith("VmHWM"))

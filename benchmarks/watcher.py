@@ -1,4 +1,4 @@
-"""A client that has the devserver's page open: it reads everything that the page would."""
+"""A client that reads the same events as an open page."""
 
 import os
 

@@ -4,7 +4,7 @@
 - `processes`: one program and its output.
 - `forked`: starts a Python program faster, by a fork.
 - `reaper`: removes the processes and folders that a killed program leaves behind.
-- `proxy`: a proxy in front of the server that knows each step of the protocol.
+- `proxy`: a proxy in front of the server that reports each step of the protocol.
 """
 
 from cluster.cluster import ROOT, Cluster, free_ports

@@ -34,7 +34,7 @@ class Cluster:
         listener: called with each line of each process; see `Process`.
         options: more arguments for the devserver.
         fork: whether to fork the Python programs, which starts them in a fraction of the time;
-            see `Process`. False starts them as a person would.
+            see `Process`. False starts them as a user would.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Cluster:
 
         Args:
             count: how many.
-            pace: how long each of their calls waits before it recurses, in seconds.
+            pace: how long each of their calls waits before it calls the next one, in seconds.
 
         Returns:
             The new workers; `workers` has all of them.
@@ -185,7 +185,7 @@ class Cluster:
         """Start a program in its `env_of` without waiting for it.
 
         Args:
-            name: how messages call it.
+            name: its name in messages.
             command: the program and its arguments.
         """
         process = Process(
@@ -208,8 +208,8 @@ def _is_forkable(command: Sequence[str]) -> bool:
 def free_ports(count: int) -> list[int]:
     """Find ports on the loopback address that no program uses now.
 
-    They are below the range from which systems take ports for outgoing connections. So no outgoing
-    connection takes one of them before the server does.
+    They are below the range that systems use for outgoing connections. So an outgoing connection
+    cannot take one of them before the server does.
     """
     found: list[int] = []
     with ExitStack() as stack:

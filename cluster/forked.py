@@ -1,4 +1,4 @@
-"""Starts Python programs fast: it forks them from a process that has imported their libraries.
+"""Starts Python programs fast, by a fork of a process that has already imported their libraries.
 
 A worker, a client or a devserver spends most of its start on imports. A program that starts
 hundreds of them can save that time. Each forked process runs its script from the top.
@@ -76,7 +76,7 @@ class Forked:
         return self._process.exitcode
 
     def send_signal(self, number: int) -> None:
-        """Send it a signal, unless it has ended: its id may belong to another process then."""
+        """Send it a signal, unless it has ended: then its id may belong to another process."""
         if not wait([self._process.sentinel], 0):
             with suppress(ProcessLookupError):
                 os.kill(self.pid, number)

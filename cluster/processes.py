@@ -26,7 +26,7 @@ PATIENCE = 600.0
 
 
 class ProcessError(Exception):
-    """A process did not do what its caller waited for. The message says which and what."""
+    """A process did not do what the caller waited for. The message says which process, and what."""
 
 
 class Process:
@@ -38,7 +38,7 @@ class Process:
     It is a context manager: on exit, the process and its group are killed if they still run.
 
     Args:
-        name: how messages call it, like `worker 1`.
+        name: its name in messages, like `worker 1`.
         command: the program and its arguments.
         env: its environment; None takes this program's.
         cwd: the folder that it runs in; None takes this program's.
@@ -116,7 +116,8 @@ class Process:
             timeout: how long to wait, in seconds.
 
         Raises:
-            ProcessError: the process ends first, or prints no such line within `timeout` seconds.
+            ProcessError: the process ends first, or does not print such a line within `timeout`
+                seconds.
         """
         with self._changed:
             if not self._changed.wait_for(lambda: self.printed(text) or self._ended, timeout):

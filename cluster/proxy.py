@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     type Moment = Literal["before", "after"]
     type Listener = Callable[[Passage], bool]
 
-# The most bytes that are read at once.
+# How many bytes to read at most at once.
 CHUNK = 65_536
 # The diagram's word for each state that a request can give a promise.
 SETTLE = {"RESOLVED": "resolve", "REJECTED": "reject", "REJECTED_CANCELED": "cancel"}
@@ -33,7 +33,7 @@ SETTLE = {"RESOLVED": "resolve", "REJECTED": "reject", "REJECTED_CANCELED": "can
 
 @dataclass(frozen=True)
 class Passage:
-    """A request, an answer or a message that is in the proxy.
+    """A request, an answer or a message on its way through the proxy.
 
     Args:
         step: the step of the protocol, in the words of the README's sequence diagram, like
@@ -63,7 +63,7 @@ class Proxy:
             not run. The proxy then closes every new connection at once.
 
     Args:
-        listener: called at each step, on the proxy's thread, so nothing else passes meanwhile. If
+        listener: called at each step, on the proxy's thread, which stops all other traffic. If
             it returns False, the proxy drops the request, answer or message and closes the
             connection.
         pace: how long to hold each step before the listener is called (seconds).

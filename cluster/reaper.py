@@ -1,8 +1,9 @@
 """Kills the processes and deletes the folders that a program leaves behind when it is killed.
 
-A program that ends by SIGKILL cannot stop its children. So the program starts one more process,
-which runs this file, and names its process groups and folders through a pipe. The kernel closes
-the pipe when the program ends, in whatever way. The reaper then removes what is left.
+A program that ends by SIGKILL cannot stop its children. So the program starts one more process, the
+reaper, which runs this file, and sends it the names of its process groups and folders through a
+pipe. However the program ends, the kernel closes the pipe. The reaper then removes everything that
+is left.
 
 A pipe works on Linux and on macOS. Linux's PR_SET_PDEATHSIG does not replace it: that signal comes
 when the *thread* that started the child ends, and only code between fork and exec can ask for it.
@@ -30,7 +31,7 @@ class Reaper:
         self._process: subprocess.Popen[bytes] | None = None
 
     def add(self, item: int | Path) -> None:
-        """Tell the reaper what it has to remove after the end of this program.
+        """Tell the reaper what to remove after the end of this program.
 
         Args:
             item: a folder, or a process group, by the id of its first process.
@@ -49,18 +50,18 @@ class Reaper:
                     stdin=subprocess.PIPE,
                     stdout=subprocess.DEVNULL,
                     stderr=subprocess.DEVNULL,
-                    start_new_session=True,  # Ctrl-C and a kill of the program's group miss it
+                    start_new_session=True,  # out of reach of Ctrl-C and kills of the group
                 )
                 atexit.register(self._close)
             assert self._process.stdin is not None
             if self._process.stdin.closed:
                 return
-            # The reaper is only a safety net: a program whose reaper was killed goes on.
+            # The reaper is only a safety net, so the program continues without it.
             with suppress(BrokenPipeError):
                 os.write(self._process.stdin.fileno(), line.encode())
 
     def _close(self) -> None:
-        """Let the reaper kill what still runs; a thread may see that end, and tell it so."""
+        """Let the reaper kill what still runs, while threads may still call `remove`."""
         with self._lock:
             assert self._process is not None
             self._process.communicate()
@@ -70,7 +71,7 @@ REAPER = Reaper()
 
 
 def main() -> None:
-    """Read from stdin what begins (`+12`, `+/tmp/x`) and ends (`-12`); remove what is left."""
+    """Read from stdin what starts (`+12`, `+/tmp/x`) and ends (`-12`), and remove the rest."""
     left: set[str] = set()
     for line in sys.stdin:
         change = left.add if line[0] == "+" else left.discard

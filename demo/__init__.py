@@ -4,5 +4,5 @@
 - `director`: follows the processes and the keys, and kills.
 - `run`: the model of a run that the views draw.
 - `board`, `lines`, `timeline`: the live board, plain lines, and the picture.
-- `keys`: the keys that a person presses.
+- `keys`: the keys that the user presses.
 """

@@ -181,7 +181,7 @@ class Board:
             return Text(f"↪ {attempts[-1].worker.name}", "dim red")
         waits = n - 1 in self._run.attempts and n - 1 not in self._run.results
         if worker.died is not None:
-            # A waiting call needs no worker yet.
+            # A waiting call does not need a worker yet.
             return (
                 Text(f"waits for {n - 1}", "red") if waits else Text("needs a worker", "bold red")
             )
@@ -191,7 +191,7 @@ class Board:
 
     def _news(self) -> list[Text]:
         news = self._run.news[-NEWS:]
-        # The latest kill stays in sight, however many takeovers follow it.
+        # The latest kill stays visible, even if many takeovers follow it.
         killed = next((entry for entry in reversed(self._run.news) if entry.is_kill), None)
         if killed is not None and killed not in news:
             news[0] = killed

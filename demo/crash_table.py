@@ -93,7 +93,7 @@ class CrashTable:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
-        # If the search was interrupted, the rows on the screen stay.
+        # If the user interrupts the search, the rows stay on the screen.
         self._is_complete = kind is None
         self._live.vertical_overflow = "visible" if self._is_complete else "crop"
         self._live.refresh()

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
     from demo.crash_points import Point, Recursion
 
 WORKERS = 3
-# How long after a restart of the server a client may still not reach it (seconds). A client gives
-# up soon if it has never reached a server, and tells the user to start it again.
+# How long after a restart of the server a client may fail to reach it (seconds). A client that has
+# never reached a server gives up soon, and tells the user to start it.
 SETTLE = 5.0
 # The line that a worker of the tutorial prints when it starts to run a call.
 CALL = re.compile(r"\w+\(\d+\)")
@@ -32,7 +32,7 @@ PORTS = re.compile(r"http://127\.0\.0\.1:(\d+)")
 
 
 class CrashCluster(Cluster):
-    """A cluster with a proxy between its processes and its server, which kills at given points.
+    """A cluster that kills processes at given points, with a proxy in front of its server.
 
     It is a context manager like `Cluster`. On entry, the server and the workers start; `run`
     starts the client.
@@ -86,7 +86,7 @@ class CrashCluster(Cluster):
 
     @override
     def start_server(self) -> None:
-        """Start the server, and let the proxy find it.
+        """Start the server, and tell the proxy its ports.
 
         While the server is down, another program could take its ports. So the devserver chooses
         new ones at each start; the workers know only the ports of the proxy.
@@ -163,7 +163,7 @@ class CrashCluster(Cluster):
         """Kill at the next point, if this is it.
 
         Returns:
-            Whether the proxy is to forward the request, the answer or the message.
+            Whether the proxy should forward the request, the answer or the message.
         """
         with self._changed:  # a new process may send a request before `launch` returns
             self._changed.wait_for(lambda: passage.party in self._named)
@@ -236,7 +236,7 @@ class CrashCluster(Cluster):
         return not self._open_tasks or not self.outcome.answered
 
     def _dead(self) -> list[str]:
-        """Name the killed processes that the run needs."""
+        """Return the names of the killed processes that the run needs."""
         dead = [name for name in ("server", "client") if self._named[name] in self._killed]
         if self._has_given_up():
             dead.append("client")

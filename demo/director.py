@@ -30,7 +30,7 @@ class Director:
 
     Args:
         run: the model that it updates.
-        pace: how long each call waits before it recurses, in seconds.
+        pace: how long each call waits before it calls the next one, in seconds.
         kill: which process to kill in the middle of the descent, if any.
         restart: whether to replace a killed worker.
     """

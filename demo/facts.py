@@ -1,4 +1,4 @@
-"""What the server knows of a run: each call's attempts, read from its stream `GET /watch`."""
+"""What the server knows about a run: each call's attempts, read from the stream `GET /watch`."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ class Facts:
 
     Args:
         lanes: one for each call, in the order of creation.
-        deaths: when each process disconnected that did not come back, by its id.
+        deaths: when each process that did not reconnect had disconnected, by its id.
         outages: when the server was down, from and until.
         took: when the first call was finished.
     """
@@ -80,7 +80,7 @@ def read(url: str) -> Facts:
 
 
 def parse(event: dict[str, Any]) -> Facts:
-    """Make facts of the first event of a stream."""
+    """Read the facts from the first event of a stream."""
     promises = [promise for promise in event.get("promises", []) if "timeout" not in promise]
     first = promises[0]["createdOn"] if promises else 0
 
@@ -121,7 +121,7 @@ def _attempts(event: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         for attempt in lost.get(task["sortId"], []):
             of_promise.append({"isTimer": False} | task | attempt | {"availableOn": available})
             available = attempt["endedOn"]
-        # A task that was completed with its promise before it was sent was no attempt.
+        # If a task was completed with its promise before it was sent, there was no attempt.
         if "processId" in task:
             last = {"isTimer": False} | task | {"availableOn": available}
             of_promise.append(last | {"endedOn": task.get("completedOn")})

@@ -24,7 +24,7 @@ def has_keys() -> bool:
 
 @contextmanager
 def pressed_keys(listener: Callable[[str], None]) -> Iterator[None]:
-    """Inside, read each key at once, without Enter and without an echo.
+    """Read each key at once inside the block, without Enter and without an echo.
 
     Args:
         listener: called with each character, from a thread.
@@ -43,5 +43,5 @@ def pressed_keys(listener: Callable[[str], None]) -> Iterator[None]:
     finally:
         termios.tcflush(
             terminal, termios.TCIFLUSH
-        )  # otherwise the shell would read a key that was pressed late
+        )  # otherwise the shell would read keys that were pressed late
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)

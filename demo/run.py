@@ -11,7 +11,7 @@ CALL = re.compile(r"factorial\((\d+)\)(?: = (.+))?")
 
 @dataclass(eq=False)
 class Attempt:
-    """One worker running one call, from the first line that it prints to the last.
+    """One worker's run of one call, from the first line that it prints to the last.
 
     A call that is taken over has an attempt for each worker that started it. All times are
     in seconds since the run started.
@@ -20,7 +20,7 @@ class Attempt:
         n: the call is factorial(n).
         worker: the worker that runs it.
         begun: when the worker started it.
-        ended: when the worker had the value, or died, or when another worker took over.
+        ended: when the worker finished or died, or when another worker took over.
         value: the value that the worker printed; None if it printed none.
     """
 

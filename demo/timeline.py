@@ -1,4 +1,4 @@
-"""The run as a picture, in the page's encoding: a lane for each call, time across."""
+"""The run as a picture that looks like the page: a lane for each call over time."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ KILL = "#d0342c"
 QUIET = "#566270"
 HATCH = "#9aa5b1"
 OUTAGE = "#e6e9ed"
-# How strong the colour of a call is that is stored.
+# The opacity of a stored call.
 PALE = 0.24
-# More calls than this have no room for labels in their rows.
+# With more calls than this, the rows do not have room for labels.
 MOST_LABELS = 60
 # The least width of a bar, as a part of the whole.
 LEAST = 0.004

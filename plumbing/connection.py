@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger("plumbing")
 
-TIMEOUT: Final = 5  # seconds that the server may take to answer
-PATIENCE: Final = 1.5  # seconds to look for a server that was never there
-QUIET: Final = 5  # seconds to retry before saying so
+TIMEOUT: Final = 5  # how long the server may take to answer (seconds)
+PATIENCE: Final = 1.5  # how long to look for a server that has never answered (seconds)
+QUIET: Final = 5  # how long to retry before a warning (seconds)
 MAX_ANSWER: Final = 64 * 2**20  # bytes
 TOO_LARGE: Final = {413, 414, 431}  # the statuses for a body, a path and a header
 
 # After 15 idle seconds the system sends three probes, 5 s apart. Without these options it takes two
-# hours to notice that the other machine is gone. macOS has its own name for the first option.
+# hours to notice that the other machine has failed. macOS has its own name for the first option.
 _KEEPALIVE: Final = {"TCP_KEEPIDLE": 15, "TCP_KEEPALIVE": 15, "TCP_KEEPINTVL": 5, "TCP_KEEPCNT": 3}
 
 
@@ -105,7 +105,7 @@ class Address:
 
     @classmethod
     def of(cls, role: str, host: str | None, port: str, auth: tuple[str, str] | None) -> Self:
-        """Find a port where the SDK does: in the arguments, then in the environment.
+        """Find a port like the SDK: first in the arguments, then in the environment.
 
         Args:
             role: `STORE` or `MESSAGE_SOURCE`, as in the names of the environment variables.
@@ -156,7 +156,7 @@ class Address:
         """Open a connection.
 
         Raises:
-            OSError: this is not possible.
+            OSError: the connection failed.
         """
         assert self.parts.hostname is not None
         kind = _HTTPS if self.parts.scheme == "https" else _HTTP
@@ -186,7 +186,7 @@ class Address:
             ) from e
 
     def failure(self, status: int) -> ServerError:
-        """Explain an answer that a legacy Resonate server does not give to this SDK."""
+        """Explain an answer that this SDK never gets from a legacy Resonate server."""
         if status == 401:
             said, advice = ("rejected these", "Check") if self.headers else ("needs", "Set")
             return ServerError(

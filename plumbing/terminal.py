@@ -1,4 +1,4 @@
-"""How a program behaves at a terminal. It works with any connection, including the SDK's own."""
+"""Ctrl-C, output and waiting at a terminal. Works with any connection, including the SDK's own."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def waiting(what: str) -> Iterator[None]:
 
     def show() -> None:
         while not ended.wait(1):
-            # The next line that is printed starts at the left again, and replaces this one.
+            # The next printed line starts at the left, and overwrites this one.
             seconds = time.monotonic() - began
             print(f"Waiting for {what}: {seconds:.0f} s", end="\r", file=sys.stderr, flush=True)
         print("\x1b[K", end="", file=sys.stderr, flush=True)
@@ -82,9 +82,9 @@ def waiting(what: str) -> Iterator[None]:
 
 
 def shortened(value: int) -> str:
-    """Write an integer, or the first and last digits of one that has more than 40.
+    """Write an integer. If it has more than 40 digits, write only the first and the last ones.
 
-    Python would take milliseconds for all digits of a long one.
+    Python would need milliseconds to write all digits of a long integer.
     """
     if abs(value) < 10**40:
         return str(value)
@@ -120,7 +120,7 @@ def _on_signal(stop: Callable[[], None]) -> None:
 
 
 class _Output(io.RawIOBase):
-    """A file whose writes are left to a thread, so that a blocked terminal holds up no call.
+    """A file that writes on a separate thread, so that a blocked terminal does not delay a call.
 
     Args:
         fd: its descriptor: 1, or 2.
@@ -133,12 +133,12 @@ class _Output(io.RawIOBase):
         Thread(target=self._work, name="output", daemon=True).start()
 
     def text(self, encoding: str) -> io.TextIOWrapper:
-        """Return a text file that passes each line on at once."""
+        """Return a text file that writes each line at once."""
         buffer = io.BufferedWriter(self)
         return io.TextIOWrapper(buffer, encoding, "backslashreplace", line_buffering=True)
 
     def drain(self, timeout: float | None = None) -> None:
-        """Wait until all is written, for so many seconds at most."""
+        """Wait until everything is written, for at most `timeout` seconds."""
         written = Event()
         try:
             self._queue.put(written, timeout=timeout)
@@ -162,7 +162,7 @@ class _Output(io.RawIOBase):
     def write(self, data: Buffer) -> int:
         content = bytes(data)
         try:
-            # The main thread runs no call, so it may wait.
+            # The main thread does not run calls, so it may wait.
             self._queue.put(content, block=current_thread() is main_thread())
         except queue.Full:
             self._dropped += 1

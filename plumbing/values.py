@@ -1,8 +1,9 @@
-"""Reads the values of promises as data, so that none of them can run code.
+"""Reads the values of promises as data, so that they cannot run code.
 
-The SDK writes each value twice: as JSON, and with jsonpickle in a header. It prefers the header.
-Reading jsonpickle calls any function that the text names, so a program that can create a promise
-could run code in the workers. Here, the JSON is the value; the header only tells the types' names.
+The SDK writes each value twice: as JSON, and with jsonpickle in a header. When it reads a value, it
+prefers the header. jsonpickle calls any function that the text names, so a program that can create
+a promise could run code in the workers. This module reads the JSON, and uses the header only for
+the names of types.
 """
 
 from __future__ import annotations
@@ -41,7 +42,7 @@ class Promise(DurablePromise):
 
 
 class _DataOnly:
-    """The SDK's encoder, without jsonpickle on the way in."""
+    """The SDK's encoder, which here does not decode jsonpickle."""
 
     def __init__(self, encoder: Encoder[Any, Parts]) -> None:
         self._encoder = encoder
@@ -67,20 +68,20 @@ class _DataOnly:
 
 
 def read_call(promise: DurablePromise) -> tuple[DurablePromise, Any]:
-    """Read the call that a promise stands for.
+    """Read the call that a promise represents.
 
     Returns:
         The promise without its jsonpickle header, and the call as its JSON describes it.
 
     Raises:
-        ValueError: this cannot be read.
+        ValueError: the call cannot be read.
     """
     call = _DataOnly(JSON).decode(promise.param.to_tuple())
     return replace(promise, param=DurablePromiseValue(None, promise.param.data)), call
 
 
 def _check(pickled: Any, value: Any) -> None:
-    """Make sure that the JSON form of a value has all that the jsonpickle form has."""
+    """Check that the JSON form of a value has everything that the jsonpickle form has."""
     if isinstance(pickled, list) and isinstance(value, list):
         for one, other in zip(pickled, value, strict=False):
             _check(one, other)
