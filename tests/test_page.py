@@ -800,10 +800,9 @@ def test_a_page_that_is_open_for_long_keeps_what_the_user_looks_at(
             for n in range(5_100):
                 body = {"id": f"new-{n}", "timeout": FAR}
                 api.post("/promises", json=body).raise_for_status()
-                api.patch(f"/promises/new-{n}", json={"state": "RESOLVED"}).raise_for_status()
         expect(page.locator("#left-out")).to_be_visible()
-        expect(page.locator("#resolved")).to_have_text("10,090")
-        expect(page.locator("#pending")).to_have_text("1")
+        expect(page.locator("#resolved")).to_have_text("4,990")
+        expect(page.locator("#pending")).to_have_text("5,101")
         assert row.bounding_box() == before
         expect(panel.get_by_role("heading", level=2)).to_have_text("old-3000")
         page.keyboard.press("Escape")
