@@ -229,7 +229,8 @@ class Engine:
                 # transition is durable, so no lease stays expired for long.
                 silent = tasks.take_back_expired(self._db, now) if durable else set()
                 deliveries = tasks.send_ready(self._db, self._connections.chooser(silent), now)
-                due = deadlines.next_due(self._db, now)
+                # What is not durable starts leases at most, and none is shorter than MIN_TTL_MS.
+                due = deadlines.next_due(self._db, now) if durable else now + tasks.MIN_TTL_MS
         except sqlite3.Error as e:
             # The disk or the file failed, and not one request.
             _settle(batch, [e] * len(batch))
@@ -237,7 +238,7 @@ class Engine:
         except Exception as e:  # noqa: BLE001 - one transition is faulty
             if len(batch) == 1:
                 _settle(batch, [e])
-                self._set_timer(now + RETRY_MS)
+                self._check_clock_by(now + RETRY_MS)
             else:
                 # The transaction is undone. Run the transitions one by one, so that only the
                 # faulty one fails.
@@ -250,7 +251,7 @@ class Engine:
             for process_id in silent:
                 self._connections.fell_silent(process_id)
             self._deliver(deliveries)
-            self._set_timer(due)
+            self._check_clock_by(due)
 
     def _outcome(self, transition: Transition[Any], now: int) -> Any:
         try:
@@ -262,15 +263,24 @@ class Engine:
         for delivery in deliveries:
             self._connections.send(delivery)
 
-    def _set_timer(self, due: int | None) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
+    def _check_clock_by(self, due: int | None) -> None:
+        """Check by a time (ms since the epoch) whether something is due.
+
+        Most commits move deadlines to later times. A timer that ends too early costs less than one
+        that each commit sets again.
+        """
         sleep = LONGEST_SLEEP
         if due is not None:
             sleep = min(max(due / 1000 - time.time(), 0), LONGEST_SLEEP)
-        self._timer = asyncio.get_running_loop().call_later(sleep, self._tick)
+        loop = asyncio.get_running_loop()
+        if self._timer is not None:
+            if self._timer.when() <= loop.time() + sleep:
+                return
+            self._timer.cancel()
+        self._timer = loop.call_later(sleep, self._tick)
 
     def _tick(self) -> None:
+        self._timer = None
         self._run_unattended(deadlines.expire)
 
 

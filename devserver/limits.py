@@ -21,7 +21,8 @@ MAX_HEAD = 64 * 2**10
 HEAD_TIMEOUT = 10.0
 # How long a client may read nothing of what is sent to it (seconds).
 READ_TIMEOUT = 30.0
-# The extension of an ASGI scope in which `flush` is `LimitedProtocol.flush`.
+# The extension of an ASGI scope in which `flush` is `LimitedProtocol.flush`, and `is_complete` says
+# whether the whole request has arrived.
 EXTENSION = "devserver"
 
 
@@ -80,7 +81,7 @@ class LimitedProtocol(HttpToolsProtocol):
         self._in_head = True
         self._head_size = 0
         super().on_message_begin()
-        self.scope["extensions"] = {EXTENSION: {"flush": self.flush}}
+        self.scope["extensions"] = {EXTENSION: {"flush": self.flush, "is_complete": False}}
 
     @override
     def on_url(self, url: bytes) -> None:
@@ -107,6 +108,7 @@ class LimitedProtocol(HttpToolsProtocol):
     @override
     def on_message_complete(self) -> None:
         self._progressed = True
+        self.scope["extensions"][EXTENSION]["is_complete"] = True
         self._in_body = False
         self._stop_head_timer()
         super().on_message_complete()

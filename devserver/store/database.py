@@ -172,7 +172,8 @@ def transaction(db: Database, *, durable: bool = True) -> Iterator[None]:
 
     Args:
         db: the database.
-        durable: whether to wait until the changes are on disk.
+        durable: whether to wait until the changes are on disk, and to check that the file is still
+            the one at its path.
 
     Raises:
         LostFileError: the changes were committed, but to a file that was deleted or replaced.
@@ -186,4 +187,5 @@ def transaction(db: Database, *, durable: bool = True) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
-    db.check_files()
+    if durable:
+        db.check_files()
