@@ -1,9 +1,9 @@
 """The least that a level of the recursion must cost on this machine.
 
-A level takes seven requests. Four of them must follow one another: on the way down, a worker
+A level takes six requests. Four of them must follow one another: on the way down, a worker
 claims the call and creates the promise of the next one, and on the way up, a worker claims the
 resumed call and resolves its promise. Each is a round trip over the loopback interface. The
-creation and the resolution also wait for a commit to disk. The other three requests run in
+creation and the resolution also wait for a commit to disk. The other two requests run in
 parallel.
 
 A level's result is a number that grows with n. The SDK writes it in decimal digits three times and

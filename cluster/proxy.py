@@ -40,7 +40,6 @@ class Passage:
             `resolve factorial-2`.
         party: the name of the process that sends the request or receives the message.
         moment: `before` for a request or a message, `after` for an answer.
-        task: the id of the task that the step is about; empty if it is not about a task.
         is_message: whether it is a message. A message is not answered.
         status: the HTTP status of an answer; 0 for a request or a message.
     """
@@ -48,7 +47,6 @@ class Passage:
     step: str
     party: str
     moment: Moment
-    task: str = ""
     is_message: bool = False
     status: int = 0
 
@@ -148,7 +146,7 @@ class Proxy:
             return True
         if self._pace:
             await asyncio.sleep(self._pace)
-        passage = Passage(step.name, party, moment, step.task, step.is_message, status)
+        passage = Passage(step.name, party, moment, step.is_message, status)
         return self._listener(passage)
 
     async def _close(self) -> None:
@@ -167,7 +165,6 @@ class Proxy:
 @dataclass(frozen=True)
 class _Step:
     name: str
-    task: str = ""
     is_message: bool = False
 
 
@@ -271,9 +268,9 @@ def _step_of(request: list[h11.Event]) -> _Step | None:
         case b"PATCH", ["promises", *promise]:
             return _Step(f"{SETTLE[content['state']]} {'/'.join(promise)}")
         case b"POST", ["tasks", "claim"]:
-            return _Step(f"claim {_root(content['id'])}", content["id"])
+            return _Step(f"claim {_root(content['id'])}")
         case b"POST", ["tasks", "complete" | "drop" as verb]:
-            return _Step(f"{verb} task {_root(content['id'])}", content["id"])
+            return _Step(f"{verb} task {_root(content['id'])}")
     return None
 
 
@@ -284,8 +281,7 @@ def _step_of_message(event: bytes) -> _Step | None:
     message = json.loads(event.removeprefix(b"data:"))
     if message["type"] == "notify":
         return _Step(f"notify {message['promise']['id']}", is_message=True)
-    task = message["task"]["id"]
-    return _Step(f"{message['type']} {_root(task)}", task, is_message=True)
+    return _Step(f"{message['type']} {_root(message['task']['id'])}", is_message=True)
 
 
 def _root(task: str) -> str:

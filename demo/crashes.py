@@ -65,7 +65,7 @@ class CrashCluster(Cluster):
         self._points = list(points)
         self._count = workers
         self._seen: Counter[tuple[str, Moment]] = Counter()
-        self._open_tasks: set[tuple[str, str]] = set()
+        self._open_tasks: set[tuple[str, str]] = set()  # each worker, and the promise of its task
         self._killed: list[Process] = []
         self._named: dict[str, Process] = {}
         self._is_aborted = False
@@ -208,14 +208,14 @@ class CrashCluster(Cluster):
         return point.victim == "client"
 
     def _note_task(self, passage: Passage) -> None:
-        task = (passage.party, passage.task)
-        if self._named[passage.party] in self._killed:
-            return  # the process that sent the request cannot read the answer
-        if passage.moment == "after" and passage.step.startswith("claim"):
-            if passage.status < 300:
-                self._open_tasks.add(task)
-        elif passage.moment == "after":
-            self._open_tasks.discard(task)
+        if self._named[passage.party] in self._killed or passage.moment != "after":
+            return  # a process that was killed cannot read the answer
+        verb, _, name = passage.step.partition(" ")
+        task = (passage.party, name.removeprefix("task "))
+        if verb == "claim" and passage.status < 300:
+            self._open_tasks.add(task)
+        elif verb in {"complete", "drop", "resolve", "reject", "cancel"}:
+            self._open_tasks.discard(task)  # a promise and its tasks are completed together
 
     # These run on the caller's thread.
 

@@ -118,19 +118,21 @@ class SturdyPromises(Promises):
 
     @override
     def _complete(self, promise: str, state: str, options: Options) -> DurablePromise:
-        self._store.tasks.finished(promise)
+        completed = None
+        reason = ""
         try:
-            return super()._complete(promise, state, options)
+            completed = super()._complete(promise, state, options)
         except RefusedError as e:
-            problem = e
-        if problem.number in PROMISE_COMPLETED:  # by another worker, or by hand
+            reason = f"the server refused its result: {e}"
             with suppress(RefusedError):
-                return self.get(promise)
-        reason = f"the server refused its result: {problem}"
-        logger.warning("Rejected %s: %s", promise, reason)
-        with suppress(RefusedError):
-            return super()._complete(promise, "REJECTED", {"ikey": promise, "data": error(reason)})
-        return self._rejected(promise, reason)
+                if e.number in PROMISE_COMPLETED:  # by another worker, or by hand
+                    completed = self.get(promise)
+                else:
+                    logger.warning("Rejected %s: %s", promise, reason)
+                    instead: Options = {"ikey": promise, "data": error(reason)}
+                    completed = super()._complete(promise, "REJECTED", instead)
+        self._store.tasks.finished(promise, on_server=completed is not None)
+        return completed or self._rejected(promise, reason)
 
     def _instead(self, promise: str, options: Options, refusal: RefusedError) -> DurablePromise:
         """Find what to use after the server has refused to create a promise."""
@@ -155,11 +157,13 @@ class _Run:
     Args:
         created_on: when its promise was created, by the server's clock.
         has_finished: whether its function has ended.
+        is_completed: whether the server has completed its promise.
         is_stale: whether the server has a newer promise with the same id.
     """
 
     created_on: int
     has_finished: bool = False
+    is_completed: bool = False
     is_stale: bool = False
 
 
@@ -219,10 +223,15 @@ class SturdyTasks(Tasks):
             logger.warning("The server has lost its data. Starting %s from the top.", root.id)
             run.created_on, run.is_stale = root.created_on, True
 
-    def finished(self, promise: str) -> None:
-        """Note that a function has ended."""
+    def finished(self, promise: str, *, on_server: bool) -> None:
+        """Note that a function has ended.
+
+        Args:
+            promise: the function's promise.
+            on_server: whether the server has completed it.
+        """
         if run := self._runs.get(promise):
-            run.has_finished = True
+            run.has_finished, run.is_completed = True, on_server
 
     def is_stale(self, promise: str) -> bool:
         """Whether the SDK's computation belongs to an older promise with this id."""
@@ -238,13 +247,14 @@ class SturdyTasks(Tasks):
     @override
     def complete(self, id: str, counter: int) -> bool:
         root = self._roots.pop(id, "")
+        run = self._runs.get(root)
         with suppress(RefusedError):  # another worker has taken the task over
-            if self.is_stale(root):
+            if run and run.is_stale:
                 self.drop(id, counter)
-            else:
+            # A server that completes a promise also completes its tasks, in the same transaction.
+            elif not (run and run.is_completed):
                 super().complete(id, counter)
         # The SDK calls this between two steps of the computation, so it can be removed now.
-        run = self._runs.get(root)
         if run and (run.is_stale or run.has_finished):
             self.computations.pop(root, None)
             del self._runs[root]

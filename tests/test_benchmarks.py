@@ -25,7 +25,7 @@ def test_measures_and_writes(tmp_path: Path) -> None:
         ("devserver, watched", 5),
         ("devserver, plain SDK", 5),
     ]
-    # A level is seven requests, and no run takes longer than the program.
+    # A level is six requests, seven with the plain SDK, and no run takes longer than the program.
     assert all(0.1 < result["ms_per_level"] < took * 1000 / 5 for result in results["recursion"])
     assert {result["at_once"] for result in results["small calls"]} == {1, 8, 64}
     assert len(results["small calls"]) == 9

@@ -39,13 +39,11 @@ STEPS = [
         "resume factorial-2",
         "claim factorial-2",
         "resolve factorial-2",
-        "complete task factorial-2",
     ],
     [
         "invoke factorial-1",
         "claim factorial-1",
         "resolve factorial-1",
-        "complete task factorial-1",
     ],
 ]
 

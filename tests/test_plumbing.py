@@ -22,7 +22,7 @@ from plumbing.connection import Address, RefusedError, Server, ServerError, Unre
 from plumbing.protocol import Promises
 from plumbing.store import Store
 from plumbing.values import Promise
-from tests.api import FAR, claim, invoke
+from tests.api import FAR, claim, complete, invoke
 from tests.listener import Listener
 
 if TYPE_CHECKING:
@@ -117,6 +117,22 @@ class TestRefusals:
         assert not store.tasks.take("__invoke:nowhere", 1, "me", 60_000)
         claim(http, (task, counter), "other").raise_for_status()
         assert store.tasks.complete(task, counter - 1), "another worker has this task"
+
+
+@pytest.mark.parametrize("other", [None, "RESOLVED", "REJECTED_CANCELED"])
+def test_a_process_has_no_task_after_its_function_has_ended(
+    store: Store, http: httpx.Client, other: str | None
+) -> None:
+    """The connection does not complete the task of a completed promise: the server has done so."""
+    name, pid = f"call-{other}", f"process-{other}"
+    tags = {"resonate:invoke": "poll://any@group"}
+    _, task = store.promises.create_with_task(name, FAR, pid, 60_000, ikey=name, tags=tags)
+    assert task is not None
+    if other is not None:
+        complete(http, name, other)
+    store.promises.resolve(name, ikey=name, data="1")
+    assert store.tasks.complete(task.id, task.counter)
+    assert store.tasks.heartbeat(pid) == 0
 
 
 def read_request(peer: socket.socket) -> None:
