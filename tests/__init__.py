@@ -1,1 +1,1 @@
-"""The tests: of the parts by themselves, and of real processes with real kills."""
+"""The tests: of single parts, and of real processes with real kills."""

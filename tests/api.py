@@ -1,4 +1,4 @@
-"""Requests to a server's API, as many tests send them."""
+"""Requests to a server's API that many tests send."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import httpx
 
-# A time that no test reaches, in ms since the epoch.
+# A time far in the future, in ms since the epoch.
 FAR = 4_000_000_000_000
 
 

@@ -23,7 +23,7 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
-# How long an expected change may take on a busy machine (ms).
+# How long to wait for an expected change on a busy machine (ms).
 PATIENCE = 240_000
 
 

@@ -60,7 +60,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest.fixture
 def cluster(server: str | None) -> Iterator[Cluster]:
-    """A server of the test's own. Workers and clients can be started on it."""
+    """The test's own server. A test can start workers and clients on it."""
     with Cluster(server) as cluster:
         yield cluster
 

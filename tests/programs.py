@@ -1,4 +1,4 @@
-"""The project's programs, started as a person starts them, and what they leave behind."""
+"""The project's programs, started as a user starts them, and what they leave behind."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A program on a terminal of its own, and what a person sees there."""
+"""A program on its own terminal, and the screen that a user sees."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class Terminal:
         self, command: list[str], env: dict[str, str], size: tuple[int, int] = (LINES, COLUMNS)
     ) -> None:
         lines, columns = size
-        # These two would hide the terminal's own size.
+        # These two variables would override the size of the terminal.
         others = {k: v for k, v in os.environ.items() if k not in {"LINES", "COLUMNS"}}
         self._ours, theirs = pty.openpty()
         fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", lines, columns, 0, 0))
@@ -77,7 +77,7 @@ class Terminal:
 
     @property
     def echoes(self) -> bool:
-        """Whether the terminal shows what is typed, as a shell expects it to."""
+        """Whether the terminal shows typed characters, as a shell expects."""
         return bool(termios.tcgetattr(self._theirs)[3] & termios.ECHO)
 
     def press(self, key: str) -> None:
@@ -113,13 +113,13 @@ class Terminal:
         """Wait for output.
 
         Returns:
-            Whether there is some: no, if the program has ended or prints nothing for long.
+            Whether there was output. False if the program has ended, or stays silent for long.
         """
         deadline = time.monotonic() + PATIENCE
         ended = False
         while not select.select([self._ours], [], [], 0.05)[0]:
-            # This process has the program's side of the terminal open too, so there is no end of
-            # file. What the program printed before its end is there at the next look.
+            # This process also has the program's side of the terminal open, so it does not get an
+            # end of file. The next read returns what the program printed before its end.
             if ended or time.monotonic() > deadline:
                 return False
             ended = self.process.poll() is not None

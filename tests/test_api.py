@@ -1,4 +1,4 @@
-"""The API port: statuses, error codes, and what stands in the answers."""
+"""The API port: statuses, error codes, and the content of answers."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _path(prefix: str, text: str) -> bytes:
     return (prefix + "".join(f"%{byte:02x}" for byte in text.encode())).encode()
 
 
-def test_what_is_not_there_is_not_found(api: httpx.Client, name: str) -> None:
+def test_a_missing_promise_task_or_schedule_is_not_found(api: httpx.Client, name: str) -> None:
     assert error(api.get(f"/promises/{name}")) == (404, 40400)
     assert error(api.patch(f"/promises/{name}", json={"state": "RESOLVED"})) == (404, 40400)
     claim = {"id": name, "counter": 1, "processId": "me", "ttl": 1000}
@@ -333,7 +333,9 @@ def test_invalid_utf_8_is_refused(api: httpx.Client, name: str) -> None:
         assert error(api.post(path, content=content)) == (400, 40000)
 
 
-def test_a_timer_wakes_whoever_waits_for_it(api: httpx.Client, poll_url: str, name: str) -> None:
+def test_a_timer_resumes_the_function_that_waits_for_it(
+    api: httpx.Client, poll_url: str, name: str
+) -> None:
     body = {"id": name, "recv": f"poll://uni@sleepers/{name}", "timeout": FAR}
     with Listener(poll_url, "sleepers", name) as sleeper:
         due = time.time_ns() // 1_000_000 + 1_000

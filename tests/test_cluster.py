@@ -1,4 +1,4 @@
-"""The harness: no process and no folder outlives the program that started it."""
+"""The harness: processes and folders do not outlive the program that created them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A server that is killed at any moment still holds all that it acknowledged."""
+"""A server that is killed at any moment still has all acknowledged changes."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 CLIENTS = 4
-# Leases in ms: the shortest that there is, and one that outlives the test, as each restart of
-# the server begins it anew.
+# Leases in ms: the shortest possible one, and one that outlasts the test, because each restart of
+# the server starts it again.
 SHORT, LONG = 1_000, 600_000
 RECV = "poll://any@workers"
 
 
 class Client:
-    """Asks for one thing after another until the server is gone, and keeps what it is told.
+    """Sends requests until the server is killed, and remembers the answers.
 
-    No other client has to do with its promises and tasks, so that what it was told last is what
-    the server has to hold.
+    Other clients do not use its promises and tasks, so the server must still have what its last
+    answers said.
     """
 
     def __init__(self, api: httpx.Client, seed: int, number: int) -> None:
@@ -43,7 +43,7 @@ class Client:
         self._random = Random(self._name)
         self._last_step: Callable[[], None] = lambda: None
         self.promises: dict[str, dict[str, Any]] = {}
-        self.tasks: dict[str, set[Code]] = {}  # and how one who claims it again is refused
+        self.tasks: dict[str, set[Code]] = {}  # the possible refusals of a second claim
         self.callbacks: list[tuple[str, str]] = []  # the ids of root and leaf
 
     def run(self) -> None:
@@ -53,13 +53,13 @@ class Client:
                 self._random.choice([self._compute, self._await, self._abandon])(promise_id)
 
     def repeat_unanswered(self) -> None:
-        """Repeat the request that the crash left without an answer."""
-        self._last_step()  # may do it now, or find it done
-        self._last_step()  # and must then be told the same again
+        """Repeat the request that the server did not answer because of the crash."""
+        self._last_step()  # the server carries it out now, or recognizes the repetition
+        self._last_step()  # the server must recognize the repetition
 
     def check_tasks(self) -> None:
         for task_id, refusals in self.tasks.items():
-            answer = self._claim(task_id, "somebody else", LONG)
+            answer = self._claim(task_id, "another process", LONG)
             code = answer.json().get("error", {}).get("code")
             self._expect(code in refusals, answer, refusals)
 
@@ -73,7 +73,7 @@ class Client:
             if self.promises[leaf]["state"] == "PENDING":
                 self._complete(leaf, "RESOLVED", {"headers": {"after": "the crash"}})
 
-    # What a client does with one name
+    # The things that a client does with one promise
 
     def _compute(self, promise_id: str) -> None:
         self._create_some(promise_id, {"resonate:invoke": RECV})
@@ -105,7 +105,7 @@ class Client:
         self._step(self._complete, promise_id, state, self._some_value())
 
     def _some_value(self) -> dict[str, Any]:
-        # Some fit into a page of the database, some do not.
+        # Some values fit into a page of the database, and some do not.
         data = self._random.randbytes(self._random.randrange(1, 8_000))
         return {"headers": {"by": self._name}, "data": base64.b64encode(data).decode()}
 
@@ -113,7 +113,7 @@ class Client:
         self._last_step = partial(step, *args, **kwargs)
         self._last_step()
 
-    # Requests, each of which may be repeated
+    # Requests that a client can repeat
 
     def _create(self, promise_id: str, param: dict[str, Any], tags: dict[str, str]) -> None:
         body = {"id": promise_id, "timeout": FAR, "param": param, "tags": tags}
@@ -174,7 +174,7 @@ def load_and_kill(cluster: Cluster, api: httpx.Client, seed: int) -> list[Client
     """Let some clients work until the server is killed.
 
     Returns:
-        The clients, with what they have been told.
+        The clients, with the answers that they got.
     """
     clients = [Client(api, seed, number) for number in range(CLIENTS)]
     with ThreadPoolExecutor(CLIENTS) as pool:
@@ -199,7 +199,7 @@ def search(api: httpx.Client, pattern: str) -> dict[str, dict[str, Any]]:
 
 
 def check_promises(api: httpx.Client, clients: list[Client], pattern: str) -> None:
-    """Compare all that the clients were told with all that is there, which is the same."""
+    """Check that the server has exactly the promises that the clients know."""
     told = {name: promise for client in clients for name, promise in client.promises.items()}
     held = search(api, pattern)
     wrong = {
@@ -214,7 +214,7 @@ def differences(told: dict[str, Any], held: dict[str, Any]) -> dict[str, tuple[A
 
 
 def check_return(cluster: Cluster, clients: list[Client]) -> None:
-    """Wait until each task whose lease has run out is sent again, with a higher counter."""
+    """Wait until the server sends each task with an expired lease again, with a higher counter."""
     abandoned = {
         task_id
         for client in clients
@@ -230,11 +230,11 @@ def check_return(cluster: Cluster, clients: list[Client]) -> None:
     assert not wrong, f"seed {clients[-1].seed}: not sent again with a higher counter: {wrong}"
 
 
-@pytest.mark.timeout(0)  # how long it takes is for --crash-rounds to say
-def test_whenever_it_is_killed_it_keeps_what_it_acknowledged(pytestconfig: pytest.Config) -> None:
+@pytest.mark.timeout(0)  # the duration depends on --crash-rounds
+def test_acknowledged_changes_survive_a_kill_at_any_moment(pytestconfig: pytest.Config) -> None:
     clients: list[Client] = []
     with Cluster() as cluster, httpx.Client(base_url=cluster.url) as api:
-        # A round's number is its seed, so that a failure can be tried again.
+        # A round's number is its seed, so that you can repeat a failure.
         for seed in range(pytestconfig.getoption("--crash-rounds")):
             newcomers = load_and_kill(cluster, api, seed)
             clients += newcomers
@@ -246,7 +246,7 @@ def test_whenever_it_is_killed_it_keeps_what_it_acknowledged(pytestconfig: pytes
                 client.check_tasks()
                 client.claim_resumes()
 
-        # All rounds once more: the later crashes must not have harmed what the earlier ones left.
+        # Check all rounds again: later crashes must not damage the data of earlier rounds.
         check_promises(api, clients, "*")
         for client in clients:
             client.check_tasks()

@@ -1,4 +1,4 @@
-"""The demo's commands for crash points, as a person runs them."""
+"""The demo's commands for crash points, as a user runs them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from cluster import Process
 
-# n = 1 needs no other call: its steps are those of the client and of one task.
+# n = 1 does not call another level: its steps are those of the client and of one task.
 POINTS = 40
 SUMMARY = re.compile(
     r"(\d+) crash points, \1 right answers(; \d+ did not occur)?; "

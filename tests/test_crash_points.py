@@ -87,7 +87,7 @@ def test_the_proxy_names_each_step_in_the_diagrams_words(server: str | None) -> 
         assert all(step in rest for step in part), f"{part} is not in this order in {steps}"
 
 
-@pytest.mark.timeout(0)  # --crash-points says how long it takes
+@pytest.mark.timeout(0)  # the duration depends on --crash-points
 def test_a_crash_at_each_of_some_points(server: str | None, pytestconfig: pytest.Config) -> None:
     everywhere = crashes_of(Recursion.factorial(3), server)
     points = everywhere.record()

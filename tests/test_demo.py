@@ -1,4 +1,4 @@
-"""The demo as a person runs it."""
+"""The demo as a user runs it."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ def test_a_run_is_drawn(tmp_path: Path, suffix: str, magic: bytes) -> None:
     content = picture.read_bytes()
     assert content.startswith(magic)
     if suffix == "svg":
-        # Texts are texts, which can be searched and read aloud.
+        # Labels are text and not paths, so search and screen readers find them.
         texts = re.findall(r"<text [^>]*>([^<]+)</text>", content.decode())
         assert any(re.fullmatch(r"✕ worker \d died at \d+\.\d s", text) for text in texts)
         assert any(re.fullmatch(r"worker \d ↪", text) for text in texts)

@@ -1,4 +1,4 @@
-"""What happens to requests that share a commit, and after the commit."""
+"""Requests that share a commit, and the messages after the commit."""
 
 from __future__ import annotations
 

@@ -57,7 +57,7 @@ def notice_by_a_request(cluster: Cluster) -> None:
 
 
 def notice_by_the_clock(_: Cluster) -> None:
-    """Do nothing: a promise times out."""
+    """Send no request: the clock times out a promise."""
 
 
 def notice_at_the_end(cluster: Cluster) -> None:

@@ -1,4 +1,4 @@
-"""What one client can cost the others: large and endless requests, and answers that it leaves."""
+"""The cost of one client to others: large and endless requests, and unread answers."""
 
 from __future__ import annotations
 

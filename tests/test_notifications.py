@@ -77,7 +77,7 @@ def test_what_a_stalled_connection_did_not_take_is_sent_again() -> None:
     with Cluster() as cluster, httpx.Client(base_url=cluster.url, timeout=60) as api:
         with closing(connect(cluster, "/clients/me")) as stalled:
             complete(api, ids, "poll://uni@clients/me", 1_000_000)
-            # The others go on while one subscriber stalls.
+            # Other clients are not delayed while one subscriber stalls.
             with Listener(cluster.poll_url, "clients", "other") as other:
                 complete(api, ["q"], "poll://uni@clients/other", 12)
                 read_until(other, {"q"})
@@ -156,8 +156,8 @@ def test_a_notification_that_was_read_is_not_sent_again() -> None:
         assert state == "COMPLETED"
 
 
-def test_a_new_connection_is_told_only_what_waits_for_it() -> None:
-    """Calls of a group that has no workers used to delay each connection of any other group."""
+def test_a_new_connection_gets_only_the_messages_that_wait_for_it() -> None:
+    """Calls of a group without workers used to delay the connections of other groups."""
     with Cluster() as cluster, httpx.Client(base_url=cluster.url, timeout=60) as api:
         tags = {"resonate:invoke": "poll://any@nobody"}
         for i in range(1_500):
@@ -166,7 +166,7 @@ def test_a_new_connection_is_told_only_what_waits_for_it() -> None:
             tags = {"resonate:invoke": "poll://any@other"}
             api.post("/promises", json={"id": "q", "timeout": FAR, "tags": tags})
             assert other.next_task() == ("__invoke:q", 1)
-        # Counter 1: nobody was sent these messages before.
+        # Counter 1: the server has not sent these messages before.
         with Listener(cluster.poll_url, "nobody", "one") as one:
             sent = {one.next_task() for _ in range(1_500)}
         assert sent == {(f"__invoke:p{i}", 1) for i in range(1_500)}

@@ -1,4 +1,4 @@
-"""The page, as a person sees it in a browser."""
+"""The page, as a user sees it in a browser."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def held_by(victim: Process) -> list[str]:
     return [f"factorial-{n}" for n in started]
 
 
-def test_a_kill_is_told_in_full(page: Page, cluster: Cluster) -> None:
+def test_the_page_describes_a_kill_in_full(page: Page, cluster: Cluster) -> None:
     hold(cluster, "factorial-5")
     workers = cluster.start_workers(3)
     for worker in workers:

@@ -1,8 +1,8 @@
 """After a power failure at any moment, the file still holds everything that was acknowledged.
 
 A trace of the server's system calls shows what it wrote, when it waited for the disk, and when it
-answered. From the trace the test makes files as a power failure could leave them: everything
-before the last sync is there, and of the later writes any sectors may be there.
+answered. From the trace, the test creates files as a power failure could leave them: with
+everything that was written before the last sync, and any of the sectors that were written later.
 """
 
 from __future__ import annotations
@@ -97,7 +97,7 @@ def work(url: str, number: int) -> None:
 
 
 def events(trace: str, path: Path) -> Iterator[Event]:
-    """Read what the server did to its files, and what it answered, in the order of the trace."""
+    """Read the server's changes to its files, and its answers, in the order of the trace."""
     names = {str(path): "db", f"{path}-wal": "wal"}
     files: dict[str, str] = {}
     for line in trace.splitlines():
@@ -128,7 +128,7 @@ def events(trace: str, path: Path) -> Iterator[Event]:
 
 
 class Disk:
-    """The files: what is certainly on the disk, and what was changed since."""
+    """The files: the content that is certainly on the disk, and the later changes."""
 
     def __init__(self) -> None:
         self.synced: dict[str, bytearray] = defaultdict(bytearray)
@@ -189,7 +189,7 @@ def check(path: Path, promises: dict[str, Promise], callbacks: set[str]) -> None
 
 
 @pytest.mark.skipif(not can_trace(), reason="needs strace, and permission to trace a process")
-def test_after_a_power_failure_everything_acknowledged_is_there(tmp_path: Path) -> None:
+def test_acknowledged_changes_survive_a_power_failure(tmp_path: Path) -> None:
     path, trace = tmp_path / "traced" / "devserver.db", tmp_path / "trace"
     path.parent.mkdir()
     port, poll_port = free_ports(2)

@@ -1,4 +1,4 @@
-"""What the demo makes of the lines that it hears."""
+"""The demo's model of a run, and its board."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def run_of(n: int, workers: int = 3) -> Run:
 
 
 def descend(run: Run, to: int = 1) -> None:
-    """Let the workers begin the calls in turn."""
+    """Let the workers start the calls in turn."""
     for n in range(run.n, to - 1, -1):
         worker = run.workers[(run.n - n) % len(run.workers)]
         run.printed(0.1 * (run.n - n), worker.name, f"factorial({n})")

@@ -1,4 +1,4 @@
-"""Schedules: when they run, and what they make."""
+"""Schedules: when they run, and which promises they create."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ ANYBODY = Caller()
 
 @pytest.fixture(autouse=True)
 def zone(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Be where the clocks change."""
+    """Set a time zone in which the clocks change."""
     monkeypatch.setenv("TZ", "Europe/Berlin")
     time.tzset()
     yield

@@ -169,7 +169,7 @@ def test_reading_and_completing_see_that_the_time_has_come(db: sqlite3.Connectio
 # Callbacks
 
 
-def test_a_completed_promise_resumes_whoever_waits_for_it(db: sqlite3.Connection) -> None:
+def test_a_completed_promise_resumes_the_functions_that_wait_for_it(db: sqlite3.Connection) -> None:
     create(db, "root")
     create(db, "leaf")
     assert wait_for(db, "root", "leaf")
@@ -188,7 +188,7 @@ def test_a_promise_cannot_wait_for_itself(db: sqlite3.Connection) -> None:
     assert refusal(error) == Code.INVALID
 
 
-def test_a_subscriber_is_told_of_the_completion_once(db: sqlite3.Connection) -> None:
+def test_a_subscriber_is_notified_of_the_completion_once(db: sqlite3.Connection) -> None:
     create(db, "p")
     request = CreateSubscription("client", msgspec.Raw(b'"poll://uni@clients/client"'), LATER)
     callback, _ = promises.create_subscription(db, "p", request, ANYBODY, NOW)
@@ -254,7 +254,7 @@ def test_a_task_is_completed_by_its_claimer(db: sqlite3.Connection) -> None:
     assert refusal(error) == Code.TASK_COMPLETED
 
 
-def test_a_task_whose_promise_times_out_has_no_process(db: sqlite3.Connection) -> None:
+def test_a_task_loses_its_process_when_its_promise_times_out(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE)
     claim(db, "__invoke:p")
     expire(db, LATER + 5)
@@ -329,7 +329,7 @@ def test_a_lease_runs_out_unless_it_is_renewed(db: sqlite3.Connection) -> None:
     assert refusal(error) == Code.TASK_STATE
 
 
-def test_a_message_that_nobody_claims_is_sent_again(db: sqlite3.Connection) -> None:
+def test_an_unclaimed_message_is_sent_again(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE, timeout=NOW + 10 * tasks.TIME_TO_CLAIM_MS)
     assert send(db) == [("__invoke:p", 1)]
     due = NOW + tasks.TIME_TO_CLAIM_MS
@@ -471,7 +471,7 @@ def test_no_transition_looks_at_all_that_was_ever_done(db: sqlite3.Connection) -
 # The file
 
 
-def test_what_was_committed_is_there_after_reopening(tmp_path: Path) -> None:
+def test_committed_data_is_there_after_reopening(tmp_path: Path) -> None:
     path = str(tmp_path / "x.db")
     db = open_database(path)
     with transaction(db):

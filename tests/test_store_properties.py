@@ -1,4 +1,4 @@
-"""What the store keeps to in whichever order things happen; Hypothesis makes up the order."""
+"""The guarantees of the store in any order of events. Hypothesis chooses the order."""
 
 from __future__ import annotations
 
@@ -51,17 +51,19 @@ if TYPE_CHECKING:
     type Row = dict[str, Any]
 
 NOW = 1_000_000
-FOREVER = 2**62  # beyond any time that comes, yet sums with it stay within SQLite's integers
+FOREVER = (
+    2**62
+)  # later than any time in the test, but sums with it still fit into SQLite's integers
 OUT = {"ENQUEUED", "CLAIMED"}
 DONE = {"COMPLETED", "TIMEDOUT"}
-# What completing a promise may change of it.
+# The columns of a promise that its completion may change.
 OUTCOME = {"state", "value_headers", "value_data", "idempotency_key_for_complete", "completed_on"}
 
 INVOKE = {"resonate:invoke": "poll://any@workers"}
 TIMER = {"resonate:timeout": "true"}
 DELAY = {"resonate:delay": str(NOW + 5_000)}
 
-# Few of everything, so that things collide.
+# Only a few values of each kind, so that they collide.
 ids = st.sampled_from(["a", "b", "c", "d", "e", "f"])
 known = st.runner().flatmap(lambda store: st.sampled_from([*store.rows.promises, "f"]))
 tags = st.sampled_from([{}, INVOKE, INVOKE | TIMER, TIMER, INVOKE | DELAY])
@@ -70,8 +72,8 @@ receivers = st.sampled_from(["poll://any@workers/one", "poll://uni@clients/two",
 timeouts = st.sampled_from([1_000_000, 100_000, 5_000, 0, FOREVER])
 ttls = st.sampled_from([0, 10_000, 2**63 - 1])
 moments = st.runner().flatmap(lambda store: st.sampled_from(store.next_moments()))
-# A task that a worker was sent, or with a counter that it never had. (A counter that is only
-# guessed can be right, and its task be claimed while another one of the root is out.)
+# A task as it was sent to a worker, or with a counter that it never had. (A guessed counter could
+# be right, and then the task would be claimed while another task of the root is out.)
 sent = st.runner().flatmap(lambda store: st.sampled_from(store.sent_lately()))
 sent_or_wrong = sent | sent | sent.map(lambda task: TaskRef(task.id, task.counter + 100))
 callers = st.builds(
@@ -80,7 +82,7 @@ callers = st.builds(
 
 
 class Rows(NamedTuple):
-    """All that is in the database, by id."""
+    """The rows of the database, by id."""
 
     promises: dict[str, Row]
     tasks: dict[str, Row]
@@ -105,7 +107,7 @@ def without(row: Row, columns: set[str]) -> Row:
 
 
 def check_step(before: Rows, after: Rows) -> None:
-    """Make sure that nothing is lost, and that what is finished stays as it is."""
+    """Check that no row is lost, and that finished rows do not change."""
     for promise_id, was in before.promises.items():
         changeable = OUTCOME if was["state"] == "PENDING" else set[str]()
         assert without(after.promises[promise_id], changeable) == without(was, changeable)
@@ -118,11 +120,11 @@ def check_step(before: Rows, after: Rows) -> None:
 
 
 class Store(RuleBasedStateMachine):
-    """The store's transitions, each in a commit of its own, and what the test knows of them.
+    """The store's transitions, each in a separate commit, and what the test knows about them.
 
     Args:
-        sent: the tasks that workers were given, with the counters of that time.
-        awaited: every callback that was ever made, and the promise that it waits for.
+        sent: the tasks that were sent to workers, with their counters.
+        awaited: all callbacks that were ever created, each with the promise that it waits for.
     """
 
     def __init__(self) -> None:
@@ -137,7 +139,7 @@ class Store(RuleBasedStateMachine):
 
     def open(self) -> Database:
         db = open_database(self.path)
-        # The power is not going to fail here, and to wait for the disk takes long.
+        # This test does not simulate power failures, and waiting for the disk would take long.
         db.execute("PRAGMA synchronous = OFF")
         return db
 
@@ -146,7 +148,7 @@ class Store(RuleBasedStateMachine):
         self.folder.cleanup()
 
     def run[T](self, transition: Callable[[sqlite3.Connection, int], T]) -> T | None:
-        """Do what the engine does; None where the request is refused."""
+        """Run a transition as the engine does. Returns None if it refuses the request."""
         answer = None
         with transaction(self.db), suppress(ProtocolError):
             answer = transition(self.db, self.now)
@@ -157,7 +159,7 @@ class Store(RuleBasedStateMachine):
     def run_fenced[T](
         self, caller: Caller, transition: Callable[[sqlite3.Connection, int], T]
     ) -> T | None:
-        """Run something that has no effect unless the caller has its task."""
+        """Run a transition that must not change anything unless the caller has claimed its task."""
         before = self.rows
         answer = self.run(transition)
         if caller.fence and not self.has(before, "CLAIMED", caller.fence):
@@ -174,7 +176,7 @@ class Store(RuleBasedStateMachine):
 
     @initialize()
     def begin(self) -> None:
-        """Have something to work with, even where no rule that creates it is tried."""
+        """Create promises and callbacks for the rules that need some."""
         self.create_with_task("a", 1_000_000, INVOKE, Caller(), "one", 10_000)
         for promise_id, tags in {"b": INVOKE, "c": {}, "d": {}}.items():
             self.create(promise_id, 1_000_000, tags, Caller())
@@ -192,7 +194,7 @@ class Store(RuleBasedStateMachine):
         return [self.now + 1, *ahead[:3]]
 
     def sent_lately(self) -> list[TaskRef]:
-        """What workers were sent and might still work on."""
+        """The tasks that were sent to workers and may not be finished."""
         states = {task_id: task["state"] for task_id, task in self.rows.tasks.items()}
         lately = [task for task in self.sent if states[task.id] not in DONE]
         return lately[-4:] or self.sent[-1:]
@@ -218,8 +220,8 @@ class Store(RuleBasedStateMachine):
         ttl: int,
     ) -> None:
         if any(task["root_promise_id"] == promise_id for task in self.tasks_in(*OUT)):
-            # A callback can name a root that is not there yet, and its task be out when the root
-            # comes with a claimed one of its own. The real server takes that too.
+            # A callback can name a root that does not exist yet. Its task can then be out when the
+            # root is created with a claimed task. The real server allows this too.
             return
         existed = promise_id in self.rows.promises
         request = CreatePromiseAndTask(
@@ -324,8 +326,10 @@ class Store(RuleBasedStateMachine):
         out = {t["root_promise_id"] for t in self.rows.tasks.values() if t["state"] in OUT}
         for task in self.rows.tasks.values():
             if task["state"] == "INIT" and task["expires_at"] <= self.now:
-                assert task["root_promise_id"] in out, "only another task holds one back"
-        # The engine does so next, unless the server is stopped in between.
+                assert task["root_promise_id"] in out, (
+                    "a task waits only for another task of its root"
+                )
+        # The engine does this next, unless the server stops before.
         if not stopped:
             self.run(lambda db, now: tasks.complete_notified(db, notified, now))
             assert all(self.rows.tasks[task_id]["state"] == "COMPLETED" for task_id in notified)
@@ -424,7 +428,7 @@ class Store(RuleBasedStateMachine):
         for task_id, task in self.rows.tasks.items():
             assert without(task, {"expires_at"}) == without(before.tasks[task_id], {"expires_at"})
 
-    # What always holds
+    # Invariants
 
     @invariant()
     def each_callback_becomes_a_task_when_its_promise_is_complete(self) -> None:
@@ -457,7 +461,7 @@ class Store(RuleBasedStateMachine):
                 assert task["root_promise_id"] in active
 
     @invariant()
-    def nobody_works_for_a_completed_promise(self) -> None:
+    def a_completed_promise_has_no_task_that_is_out(self) -> None:
         for task in self.rows.tasks.values():
             root = self.rows.promises.get(task["root_promise_id"])
             if root and root["state"] != "PENDING" and task["type"] != "notify":
@@ -484,8 +488,8 @@ def to_raw(receiver: str) -> msgspec.Raw:
 
 
 @pytest.mark.timeout(1800)  # for the long form
-def test_the_store_keeps_its_word_in_whichever_order_things_happen() -> None:
-    examples = max(150, settings().max_examples)  # the default, 100, is few for so many rules
+def test_the_store_keeps_its_guarantees_in_any_order_of_events() -> None:
+    examples = max(150, settings().max_examples)  # the default of 100 is too low for so many rules
     run_state_machine_as_test(
         Store, settings=settings(max_examples=examples, stateful_step_count=40, deadline=None)
     )

@@ -1,4 +1,4 @@
-"""The message port: who gets a message, and what becomes of one that nobody takes."""
+"""The message port: which process gets a message, and what happens to an unclaimed one."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def test_uni_waits_for_the_one_it_names(api: httpx.Client, poll_url: str, group:
             assert two.next_task() == (f"__invoke:{group}-uni", 1)
 
 
-def test_a_message_waits_until_somebody_listens(
+def test_a_message_waits_until_a_process_connects(
     api: httpx.Client, poll_url: str, group: str
 ) -> None:
     invoke(api, group, f"poll://any@{group}")
@@ -82,7 +82,7 @@ def test_a_message_waits_until_somebody_listens(
         assert one.next_task() == (f"__invoke:{group}", 1)
 
 
-def test_a_message_of_one_who_leaves_goes_to_another(
+def test_another_member_gets_the_message_of_a_process_that_disconnects(
     api: httpx.Client, poll_url: str, group: str
 ) -> None:
     with Listener(poll_url, group, "one") as one:
@@ -122,7 +122,7 @@ def test_a_claimed_task_stays_until_its_lease_ends(
         assert one.next_task() == (f"__invoke:{group}", 2)
 
 
-def test_a_subscriber_who_was_away_is_told_when_it_is_back(
+def test_a_disconnected_subscriber_is_notified_when_it_reconnects(
     api: httpx.Client, poll_url: str, group: str
 ) -> None:
     promise = invoke(api, group, f"poll://any@{group}")

@@ -1,4 +1,4 @@
-"""`GET /watch`: what a watcher is told, and what it costs."""
+"""`GET /watch`: the events that a watcher gets, and their cost."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_the_first_event_holds_what_there_is(api: httpx.Client, poll_url: str, n
     assert child["completedOn"] >= child["createdOn"]
 
 
-def test_later_events_hold_what_is_new(api: httpx.Client, name: str) -> None:
+def test_later_events_contain_the_changes(api: httpx.Client, name: str) -> None:
     create(api, f"{name}-old")
     with Watcher(str(api.base_url)) as watcher:
         first = watcher.next()
@@ -230,7 +230,7 @@ def test_watchers_hold_up_no_stop() -> None:
         assert cluster.server.errors == []
 
 
-def test_nothing_runs_while_nobody_watches() -> None:
+def test_nothing_runs_without_a_watcher() -> None:
     async def statements() -> tuple[int, int]:
         with closing(open_database(":memory:")) as db:
             executed: list[str] = []
@@ -273,7 +273,7 @@ def run_once(db: sqlite3.Connection, promise_id: str, now: int, **tags: str) -> 
     tasks.complete(db, TaskRef(task_id, 1), now + 1)
 
 
-def test_what_is_over_is_remembered_no_more(db: sqlite3.Connection) -> None:
+def test_a_watcher_forgets_finished_work(db: sqlite3.Connection) -> None:
     seen, _, _ = changes.newest(db, 0)
     invoke = {"resonate:invoke": "poll://any@g"}
     for i in range(100):
@@ -308,7 +308,7 @@ def test_of_too_many_promises_the_newest_are_shown(db: sqlite3.Connection) -> No
     ]
 
 
-def test_what_is_pending_is_shown_however_old_it_is(db: sqlite3.Connection) -> None:
+def test_pending_promises_are_shown_at_any_age(db: sqlite3.Connection) -> None:
     run_once(db, "finished", 0, **{"resonate:invoke": "poll://any@g"})
     create_in(db, "old", 1, **{"resonate:invoke": "poll://any@g"})
     for i in range(changes.MAX_PROMISES):

@@ -135,7 +135,7 @@ class Victim:
 
     @property
     def arguments(self) -> dict[str, object]:
-        """What the attacks know."""
+        """The arguments of the attacks."""
         task_id, counter = self.task
         return {
             "api": self.target.api,

@@ -1,4 +1,4 @@
-"""The requests that both servers have to answer alike."""
+"""The requests that both servers must answer in the same way."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A cron expression means what it means to the real server."""
+"""A cron expression has the same meaning as on the real server."""
 
 from __future__ import annotations
 

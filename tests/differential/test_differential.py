@@ -1,4 +1,4 @@
-"""Every answer of the devserver is the real server's."""
+"""Devserver gives the same answers as the real server."""
 
 from __future__ import annotations
 
