@@ -211,7 +211,7 @@ def _run(args: argparse.Namespace) -> int:
             keys = ""
             if has_keys():
                 screen.enter_context(pressed_keys(director.key))
-                keys = "keys: k kills a worker, s kills and restarts the server, q quits"
+                keys = "keys: k kills a worker, s restarts the server, q quits"
             view = screen.enter_context(
                 Board(run, console, lambda: director.clock, keys, cluster.page)
             )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from typing import TYPE_CHECKING, Self
 
 from rich import box
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from demo.run import Attempt, Run, Worker
+    from demo.run import Attempt, Entry, Run, Worker
 
 # The least width of a column (characters), and the number of lines that are not calls.
 COLUMN_WIDTH = 12
@@ -73,7 +74,7 @@ class Board:
             self._progress(),
             self._calls(rows, options.max_width),
             self._legend(rows),
-            *self._news(),
+            *self._news(options.max_width),
             Text(self._keys, "dim", no_wrap=True, overflow="ellipsis"),
         )
 
@@ -101,6 +102,7 @@ class Board:
 
     def _calls(self, rows: list[int], width: int) -> Table:
         own, others = self._columns(max((width - 8) // (COLUMN_WIDTH + 2), 1))
+        room = (width - 8) // (len(own) + bool(others)) - 2
         headers = [self._header(worker) for worker in own]
         if others:
             headers.append(Text(f"{len(others)} others"))
@@ -116,12 +118,14 @@ class Board:
             attempts = self._run.attempts.get(n, [])
             of_others = [attempt for attempt in attempts if attempt.worker in others]
             cells = [
-                next((self._cell(attempt) for attempt in attempts if attempt.worker is worker), "")
+                next((self._cell(it, room) for it in attempts if it.worker is worker), "")
                 for worker in own
             ]
             if of_others:
                 last = of_others[-1]
-                cells.append(Text.assemble(f"{last.worker.index + 1}: ", self._cell(last)))
+                cells.append(
+                    Text.assemble(f"{last.worker.index + 1}: ", self._cell(last, room - 4))
+                )
             table.add_row(Text(str(n), "bold" if n == self._run.front else ""), *cells)
         return table
 
@@ -169,14 +173,19 @@ class Board:
             (f"\npid {worker.pid}\n{load}\nfinished {worker.done}", "not bold"),
         )
 
-    def _cell(self, attempt: Attempt) -> Text:
-        """Describe what a worker does with a call."""
+    def _cell(self, attempt: Attempt, room: int) -> Text:
+        """Describe what a worker does with a call, in so many characters if possible."""
         worker, n = attempt.worker, attempt.n
         attempts = self._run.attempts[n]
         colour = style(worker.index)
-        took_over = "took over, " if attempt is not attempts[0] else ""
+
+        def live(words: str) -> str:
+            # In a narrow column, the arrow in the dead worker's column says enough.
+            long = f"took over, {words}"
+            return long if attempt is not attempts[0] and len(long) <= room else words
+
         if attempt.value is not None:
-            return Text(f"{took_over}= {attempt.value}", colour)
+            return Text(live(f"= {attempt.value}"), colour)
         if attempt is not attempts[-1]:
             return Text(f"↪ {attempts[-1].worker.name}", "dim red")
         waits = n - 1 in self._run.attempts and n - 1 not in self._run.results
@@ -186,17 +195,33 @@ class Board:
                 Text(f"waits for {n - 1}", "red") if waits else Text("needs a worker", "bold red")
             )
         if waits:
-            return Text(f"{took_over}waits for {n - 1}", colour)
-        return Text(f"{took_over}runs", f"bold {colour}")
+            return Text(live(f"waits for {n - 1}"), colour)
+        return Text(live("runs"), f"bold {colour}")
 
-    def _news(self) -> list[Text]:
-        news = self._run.news[-NEWS:]
-        # The latest kill stays visible, even if many takeovers follow it.
+    def _news(self, width: int) -> list[Text]:
+        """Return the newest entries that fit, and the latest kill, however old it is."""
+        entries = self._run.news[-NEWS:]
         killed = next((entry for entry in reversed(self._run.news) if entry.is_kill), None)
-        if killed is not None and killed not in news:
-            news[0] = killed
-        lines = [Text(f"{entry.time:6.1f} s  {entry.text}", "yellow") for entry in news]
-        lines += [Text()] * (NEWS - len(news))
-        for line in lines:
-            line.no_wrap, line.overflow = True, "ellipsis"
-        return lines
+        if killed is not None and killed not in entries:
+            entries.insert(0, killed)
+        while sum(len(_wrapped(entry, width)) for entry in entries) > NEWS:
+            entries.remove(next(entry for entry in entries if entry is not killed))
+        lines = [
+            Text(line, "yellow", no_wrap=True)
+            for entry in entries
+            for line in _wrapped(entry, width)
+        ]
+        return lines + [Text()] * (NEWS - len(lines))
+
+
+def _wrapped(entry: Entry, width: int) -> list[str]:
+    """Break an entry into at most two lines."""
+    time = f"{entry.time:6.1f} s  "
+    return textwrap.wrap(
+        entry.text,
+        max(width, 2 * len(time)),
+        initial_indent=time,
+        subsequent_indent=" " * len(time),
+        max_lines=2,
+        placeholder=" …",
+    )

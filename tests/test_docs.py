@@ -127,8 +127,8 @@ class Place:
 
 
 def words(text: str) -> set[str]:
-    """Return the words of an output, with 0 for each number and without bars and rules."""
-    return set(re.sub(r"[\d.]+", "0", re.sub(r"[━╺╸─…]+", "", text)).split())
+    """Return the words of an output, with 0 for each number and without bars, rules and commas."""
+    return set(re.sub(r"[\d.]+", "0", re.sub(r"[━╺╸─…,]+", "", text)).split())
 
 
 # The content of the pages

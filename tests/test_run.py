@@ -132,3 +132,21 @@ def test_a_call_of_a_worker_without_a_column_is_still_shown() -> None:
     descend(run)
     text = "\n".join(board(run, 40, 80))
     assert "20: runs" in text
+
+
+@pytest.mark.parametrize(("height", "width"), [(24, 80), (20, 60)])
+def test_nothing_on_the_board_is_cut(height: int, width: int) -> None:
+    run = Run(12)
+    for i in range(1, 4):
+        run.joined(f"worker {i}", 4_194_300 + i)  # the longest process ids
+    descend(run, to=5)
+    run.worker_died(0.8, "worker 2")
+    run.printed(0.9, "worker 3", "factorial(5)")
+    run.printed(1.0, "worker 1", "factorial(4)")
+    lines = board(run, height, width)
+    text = "\n".join(lines)
+    assert "…" not in text
+    told = " ".join(line.strip() for line in lines[-6:])
+    assert "worker 2 (pid 4194302) was killed with 3 unfinished calls: 11, 8, 5" in told
+    assert "worker 3 took over factorial(5) from worker 2" in told
+    assert "↪ worker 3" in text
