@@ -102,7 +102,8 @@ class Board:
 
     def _calls(self, rows: list[int], width: int) -> Table:
         own, others = self._columns(max((width - 8) // (COLUMN_WIDTH + 2), 1))
-        room = (width - 8) // (len(own) + bool(others)) - 2
+        # Each column has a space on both sides.
+        room = (width - len(str(self._run.n)) - 2) // (len(own) + bool(others)) - 2
         headers = [self._header(worker) for worker in own]
         if others:
             headers.append(Text(f"{len(others)} others"))
