@@ -12,6 +12,14 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 
+def test_a_missing_dependency_group_is_one_plain_line() -> None:
+    without = "import runpy, sys; sys.modules['psutil'] = None; "
+    program = run("-c", without + "runpy.run_module('benchmarks', run_name='__main__')")
+    assert program.wait() == 1
+    advice = "Run `uv run --all-groups python -m benchmarks`."
+    assert program.errors == [f"benchmarks: psutil is not installed. {advice}"]
+
+
 def test_measures_and_writes(tmp_path: Path) -> None:
     sizes = ("--sizes", "5", "--finished", "10", "--calls", "64", "--rounds", "1")
     begin = time.monotonic()
