@@ -177,7 +177,7 @@ def test_a_worker_that_leaves_with_nothing_to_do_has_not_died(page: Page, cluste
     expect(page.locator("#resolved")).to_have_text("6")
     one.send_signal(signal.SIGINT)
     lane = page.locator("#workers li").filter(has_text=f"pid {one.pid}")
-    expect(lane.locator(".status")).to_have_text("left")
+    expect(lane.locator(".status")).to_have_text("disconnected")
     expect(page.locator("#others")).to_have_text("")
     assert page.locator(".died, text.cross, text.killed").count() == 0
     assert "✕" not in page.locator("#promises").inner_text()

@@ -101,7 +101,7 @@ export class Strip {
     const death = model.deaths.find((it) => it.process === process);
     const states = {
       died: death && `died at ${seconds(death.at - (run?.from ?? axis.from))}`,
-      left: gone !== undefined && "left",
+      left: gone !== undefined && "disconnected",
       away: !process.isConnected && "not reconnected yet",
       silent: process.isSilent && "does not answer",
     };
@@ -122,7 +122,7 @@ export class Strip {
     const calls = [...this.#has.get(process.id) ?? []];
     const running = calls.filter((it) => this.#model.attempts(it).at(-1).endedOn === undefined).length;
     const waiting = calls.length - running;
-    const parts = [running ? `runs ${running}` : "", waiting ? `${waiting} stored` : ""].filter(Boolean);
+    const parts = [running ? `runs ${running}` : "", waiting ? `${waiting} waiting` : ""].filter(Boolean);
     return parts.length ? parts.join(", ") : "idle";
   }
 
