@@ -87,8 +87,7 @@ def _fibonacci(browser: Browser) -> None:
         for path, text in zip(programs, (worker, client), strict=True):
             path.write_text(text, encoding="utf-8")
         workers = [
-            cluster.launch(f"worker {i}", [sys.executable, str(programs[0])])
-            for i in range(1, 4)
+            cluster.launch(f"worker {i}", [sys.executable, str(programs[0])]) for i in range(1, 4)
         ]
         for process in workers:
             process.wait_for("running")

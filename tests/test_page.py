@@ -847,3 +847,19 @@ def test_a_clock_that_is_set_back_takes_no_name_away(
         expect(attempts.first).to_contain_text("worker 1")
         expect(attempts.last).to_contain_text("worker 2")
         expect(attempts.last).to_contain_text("finished")
+
+
+def test_a_client_is_no_worker_even_if_its_connection_is_reported_early(page: Page) -> None:
+    names = page.evaluate(
+        """async () => {
+            const { Processes } = await import("/processes.js");
+            const processes = new Processes();
+            const id = "123-0123456789ab";
+            processes.take([], [{ id, group: "factorial-client", isSilent: false }]);
+            const before = processes.get(id).isClient;
+            const event = { type: "connected", processId: id, group: "factorial-client" };
+            processes.take([{ ...event, number: 2, createdOn: 5 }], undefined);
+            return [before, processes.get(id).isClient, processes.get(id).label];
+        }"""
+    )
+    assert names == [True, True, "client 2 (pid 123)"]

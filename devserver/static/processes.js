@@ -42,13 +42,16 @@ export class Processes {
       }
       if (event.type === "stopped") continue; // the next start says when that was
       const process = this.#all.get(event.processId) ?? this.#add(event);
+      // Its connection or its task may have been reported before this event.
+      if (process.number === undefined) Object.assign(process, described(event));
       process.leftOn = event.type === "connected" ? undefined : event.createdOn;
       if (event.type === "connected") process.connectedOn = event.createdOn;
     }
     if (connected) {
       for (const process of this) process.isConnected = process.isSilent = false;
-      for (const { id, isSilent } of connected) {
-        Object.assign(this.named(id), { isConnected: true, isSilent });
+      for (const { id, group, isSilent } of connected) {
+        const process = this.#all.get(id) ?? this.#add({ processId: id, group, number: undefined, createdOn: 0 });
+        Object.assign(process, { isConnected: true, isSilent });
       }
     }
     if (events.length) this.#name();
@@ -64,10 +67,10 @@ export class Processes {
     return start.activeUntil ?? start.at;
   }
 
-  #add({ processId: id, group, number, createdOn }) {
+  #add(event) {
+    const id = event.processId;
     const process = {
-      id, group, number, firstOn: createdOn, connectedOn: createdOn, leftOn: undefined,
-      isConnected: false, isSilent: false, isClient: /client$/i.test(group),
+      id, ...described(event), leftOn: undefined, isConnected: false, isSilent: false,
       pid: OWN_ID.exec(id)?.[1], name: shortProcessId(id), label: shortProcessId(id), colour: 0,
     };
     this.#all.set(id, process);
@@ -97,6 +100,10 @@ export class Processes {
       if (!members[0].isClient) workerGroups += 1;
     }
   }
+}
+
+function described({ group, number, createdOn }) {
+  return { group, number, firstOn: createdOn, connectedOn: createdOn, isClient: /client$/i.test(group) };
 }
 
 function shortProcessId(id) {
