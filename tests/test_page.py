@@ -129,7 +129,7 @@ def test_the_page_describes_a_kill_in_full(page: Page, cluster: Cluster) -> None
     expect(page.locator("li.run text.killed")).to_contain_text(f"✕ {names[victim]} died at")
     for promise_id in held:
         expect(row_of(page, promise_id).locator("text.cross")).to_have_text("✕")
-    expect(sentence).to_contain_text("no worker until")
+    expect(sentence).to_contain_text("not need a worker until")
     resolve(cluster, "factorial-5", "120")
 
     # Which workers took over, how long that took, and the result.
@@ -192,10 +192,10 @@ def test_a_waiting_call_of_a_dead_worker_needs_no_worker(page: Page, cluster: Cl
     worker.kill()
     sentence = page.locator("#sentence")
     expect(sentence).to_contain_text(
-        "It had 3 and 2; they need no worker until 2 and 1 have finished"
+        "It had 3 and 2; they do not need a worker until 2 and 1 have finished"
     )
     resolve(cluster, "factorial-1", "1")
-    expect(sentence).to_contain_text("3 needs no worker until 2 has finished")
+    expect(sentence).to_contain_text("3 does not need a worker until 2 has finished")
     expect(sentence).to_contain_text("2 waits for a worker")
     expect(row_of(page, "factorial-3").locator(".orphan")).to_be_visible()
     expect(row_of(page, "factorial-2").locator(".needed")).to_be_visible()
@@ -221,7 +221,7 @@ def test_a_worker_that_hangs_is_named_before_its_time_is_up(page: Page, cluster:
     expect(page.locator("#workers .silent .status")).to_have_text("does not answer")
     shown = page.evaluate("window.shown")
     assert re.search(r"sent to worker 1 \d+\.\d s ago, not claimed", shown)
-    said = rf"Worker 1 \(pid {worker.pid}\) does not answer: it has not claimed stuck, sent to it"
+    said = rf"Worker 1 \(pid {worker.pid}\) does not answer: it has not claimed stuck, which"
     assert re.search(said, shown)
     worker.send_signal(signal.SIGCONT)
 
@@ -344,7 +344,7 @@ def test_comes_back_by_itself_after_the_server(page: Page, cluster: Cluster) -> 
     expect(page.locator("#link")).to_have_text("live")
     expect(page.get_by_role("alert")).to_be_hidden()
     page.get_by_text("All events").click()
-    expect(page.locator("#news")).to_contain_text("The server started again")
+    expect(page.locator("#news")).to_contain_text("The server restarted")
     create(cluster, "after")
     expect(rows).to_have_count(2)
     assert page.evaluate("window.same"), "it was not loaded again"
@@ -430,7 +430,7 @@ def test_a_promise_has_an_address_of_its_own(page: Page, cluster: Cluster) -> No
     page.keyboard.press("Escape")
     expect(panel).to_be_hidden()
     page.goto(f"{cluster.url}/#/promise/nowhere")
-    expect(panel).to_contain_text("The server has no promise with this id.")
+    expect(panel).to_contain_text("The server does not have a promise with this id.")
 
 
 def test_an_open_promise_is_kept_up_to_date(page: Page, cluster: Cluster) -> None:

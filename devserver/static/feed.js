@@ -1,4 +1,4 @@
-// The connection to `GET /watch`. It reconnects by itself, and says when the server is gone.
+// The connection to `GET /watch`. It reconnects automatically, and reports when the server is down.
 
 const SILENCE = 12000; // ms without an event after which the server hangs: it sends one every 5 s
 
@@ -8,14 +8,14 @@ export class Feed {
   #hear;
   #lost;
 
-  // `hear` gets each event, `lost` a text if the server is gone.
+  // `hear` gets each event, and `lost` gets a message if the server is down.
   constructor(hear, lost) {
     this.#hear = hear;
     this.#lost = lost;
     this.listen();
     setInterval(() => {
       if (this.#source.readyState === EventSource.OPEN && Date.now() - this.#heard > SILENCE) {
-        lost(`The server at ${location.host} does not answer. This page waits for it.`);
+        lost(`The server at ${location.host} does not answer. This page is waiting for it.`);
       }
     }, 1000);
   }

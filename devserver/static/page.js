@@ -28,7 +28,7 @@ let model = live; // what the page shows: this one, or an earlier moment
 const tree = new Tree(model);
 const runs = new Runs(model);
 const strip = new Strip(model);
-// A saved page has its run in it, and needs no server.
+// A saved page contains its run, and does not need a server.
 const recorded = at("recorded") && JSON.parse(at("recorded").textContent);
 const panel = new Panel(model, (id) => {
   const promise = model.promises.get(id);
@@ -121,7 +121,7 @@ function draw() {
   at("start").hidden = [...model.processes].some(({ isConnected, isClient }) => isConnected && !isClient);
   at("tree").hidden = model.promises.size === 0;
   at("left-out").hidden = !model.leftOut;
-  // The rows measure where they are. Whatever is written before that makes it slow.
+  // The rows measure their position. Writing to the document before that would make it slow.
   rows.draw();
   const run = focused();
   const axis = run ? runs.axis(run) : { from: model.now - 1, to: model.now };

@@ -1,4 +1,4 @@
-// The side panel: one promise in full, under an address of its own, #/promise/ID.
+// The side panel: one promise in full, with its own address, #/promise/ID.
 
 import { doing } from "/rows.js";
 import { content, isPending, seconds, shortValue, stateName } from "/words.js";
@@ -88,7 +88,7 @@ export class Panel {
   #savedOne(id) {
     const known = this.#model.promises.get(id);
     if (this.#saved.has(id)) return this.#saved.get(id);
-    if (!known) throw new Error("This file has no promise with this id.");
+    if (!known) throw new Error("This file does not contain a promise with this id.");
     return { ...known, value: { text: shortValue(known) }, param: { text: "not in this file" } };
   }
 
@@ -167,7 +167,7 @@ export async function get(path) {
     throw new Error("The server does not answer.");
   }
   const answer = await response.json().catch(() => ({}));
-  if (response.status === 404) throw new Error("The server has no promise with this id.");
+  if (response.status === 404) throw new Error("The server does not have a promise with this id.");
   if (!response.ok || !Object.keys(answer).length) {
     throw new Error(answer.error?.message ?? "The server's answer cannot be read.");
   }

@@ -116,7 +116,7 @@ function shortProcessId(id) {
 const wordOf = (group) => /[^-_.:/]+$/.exec(group)?.[0] ?? group;
 
 // Workers that were started together connect in any order. Their pids tell the order of their
-// start, which is the order that a person who started them knows.
+// start, which is the order that the user knows.
 function startedInOrder(members) {
   const sorted = [];
   let batch = [];

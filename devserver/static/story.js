@@ -60,7 +60,7 @@ export function events(model) {
     found.push({ at: root.completedOn, kind: "result", text: outcome(root).replace(/\.$/, ""), promise: root });
   }
   for (const { at, activeUntil } of model.processes.starts) {
-    if (activeUntil !== undefined) found.push({ at, kind: "server", text: "The server started again" });
+    if (activeUntil !== undefined) found.push({ at, kind: "server", text: "The server restarted" });
   }
   // Of events in the same millisecond, those that were found first are the older ones.
   return found.filter(({ at }) => at >= shownFrom - 60_000).sort((a, b) => a.at - b.at).reverse();
@@ -102,12 +102,12 @@ function describe(model, { process, at, had }, run) {
   const clauses = [...takers].sort(([, a], [, b]) => a[0].delay - b[0].delay)
     .map(([heir, taken]) => `${heir} took over ${grouped(taken)}`);
   if (needed.length) clauses.push(`${named(needed)} ${needed.length > 1 ? "wait" : "waits"} for a worker`);
-  if (sleeping.length) clauses.push(`${named(sleeping)} ${sleeping.length > 1 ? "need" : "needs"} no worker while asleep`);
+  if (sleeping.length) clauses.push(`${named(sleeping)} ${sleeping.length > 1 ? "do" : "does"} not need a worker while asleep`);
   if (waiting.length) {
     const ids = [...awaited].map(([id, { root }]) => shortId(id, root.id));
     const until = `${listed(ids, MOST_NAMES)} ${awaited.size > 1 ? "have" : "has"} finished`;
     const which = waiting.length === calls.length && calls.length > 1 ? "they" : named(waiting);
-    clauses.push(`${which} ${waiting.length > 1 ? "need" : "needs"} no worker until ${until}`);
+    clauses.push(`${which} ${waiting.length > 1 ? "do" : "does"} not need a worker until ${until}`);
   }
   return `${capital(process.label)} died at ${seconds(at - run.from)}. It had ${named(calls)}${clauses.length ? `; ${clauses.join("; ")}` : ""}.`;
 }
@@ -143,13 +143,13 @@ function unclaimed(model, run) {
   return [...late].map(([processId, { ids, since }]) => {
     const { label } = model.processes.named(processId);
     const ago = seconds(model.now - since);
-    return `${capital(label)} does not answer: it has not claimed ${listed(ids, 3)}, sent to it ${ago} ago.`;
+    return `${capital(label)} does not answer: it has not claimed ${listed(ids, 3)}, which the server sent ${ago} ago.`;
   });
 }
 
 function progress(model, root) {
   const { id, createdOn, calls, finished } = root;
-  return `${id} has run for ${seconds(model.now - createdOn)}: ${count(calls, "call")} created, ${finished.toLocaleString("en")} finished.`;
+  return `${id} has been running for ${seconds(model.now - createdOn)}: ${count(calls, "call")} created, ${finished.toLocaleString("en")} finished.`;
 }
 
 function outcome(root) {

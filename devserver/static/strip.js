@@ -159,7 +159,7 @@ function laneOf(process, busy, { model, gone, end, death, axis, shown, width }) 
   if (gone !== undefined && !death && gone > axis.from && gone < axis.to) {
     parts.push(line(x(gone), 5, x(gone), HEIGHT - 5, "leave"));
   }
-  // The brush: what the tree does not show is veiled.
+  // The brush: the times that the tree does not show are veiled.
   for (const [from, to] of [[axis.from, shown.from], [shown.to, axis.to]]) {
     if (to > from) parts.push(rect(x(from), 0, x(to) - x(from), HEIGHT, "veil"));
   }
