@@ -82,6 +82,9 @@ class Guard:
         self._origins = frozenset(origins)
         self._names |= {host.name for host in map(_host_of, self._origins) if host is not None}
         self._poll_port = poll_port
+        # The Host header of the latest request that had no other header of _HEADERS, which only a
+        # program sends. Such a request with the same header is accepted again.
+        self._accepted: list[tuple[bytes, bytes]] = []
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer 400 or 403, or pass the request on."""
@@ -91,10 +94,12 @@ class Guard:
 
     def _refusal(self, scope: Scope) -> ProtocolError | None:
         """Return why the request is refused, or None. Reads only the head of the request."""
+        found = [header for header in scope["headers"] if header[0] in _HEADERS]
+        if found and found == self._accepted:
+            return None
         headers: dict[bytes, list[str]] = {}
-        for name, value in scope["headers"]:
-            if name in _HEADERS:
-                headers.setdefault(name, []).append(value.decode("latin-1").strip())
+        for name, value in found:
+            headers.setdefault(name, []).append(value.decode("latin-1").strip())
         hosts = headers.get(b"host", [])
         host = Host.parse(hosts[0]) if len(hosts) == 1 else None
         if host is None and (hosts or scope["http_version"] != "1.0"):
@@ -105,6 +110,9 @@ class Guard:
                 f"{host.name} is not a name of this server. "
                 f"To allow the name, start devserver with --allow-host {host.name}.",
             )
+        if host is not None and len(found) == 1:
+            self._accepted = found
+            return None
         origins = headers.get(b"origin", [])
         if len(origins) == 1 and origins[0] in self._origins:
             return None
