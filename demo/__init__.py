@@ -2,7 +2,9 @@
 
 - `__main__`: the command line, and the summary at the end.
 - `director`: follows the processes and the keys, and kills.
-- `run`: the model of a run that the views draw.
-- `board`, `lines`, `timeline`: the live board, plain lines, and the picture.
-- `keys`: the keys that the user presses.
+- `run`: the model of a run, from the lines that the workers print.
+- `board`, `lines`: show the run while it lasts.
+- `facts`, `timeline`: draw the picture of `--plot` from the server's records.
+- `keys`: reads single keys from the terminal.
+- `crashes`: kills at chosen steps.
 """

@@ -64,7 +64,7 @@ def _command(args: argparse.Namespace) -> Callable[[argparse.Namespace], int]:
     if not args.crash_everywhere and not args.point:
         return _run
     # The proxy takes a while to load, and most runs do not need it.
-    from demo.crash_commands import crash_at_point, crash_everywhere  # noqa: PLC0415
+    from demo.crashes.commands import crash_at_point, crash_everywhere  # noqa: PLC0415
 
     return crash_everywhere if args.crash_everywhere else crash_at_point
 

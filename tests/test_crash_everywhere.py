@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.crash_points import Point, Recursion
-from demo.everywhere import Everywhere, Summary
+from demo.crashes.everywhere import Everywhere, Summary
+from demo.crashes.points import Point, Recursion
 from tests.programs import run, running, start, wait_for_end
 from tests.terminal import Terminal
 

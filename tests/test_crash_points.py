@@ -10,17 +10,17 @@ from typing import TYPE_CHECKING
 import pytest
 
 from cluster import ROOT
-from demo.crash_points import Recursion, points_of
-from demo.crashes import CrashCluster
-from demo.everywhere import Everywhere
+from demo.crashes.cluster import CrashCluster
+from demo.crashes.everywhere import Everywhere
+from demo.crashes.points import Recursion, points_of
 from tests.pages import blocks
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from demo.crash_points import Point
-    from demo.everywhere import Verdict
+    from demo.crashes.everywhere import Verdict
+    from demo.crashes.points import Point
 
 SIDE_BY_SIDE = 3
 # With a real server, most of the time is spent on waiting for leases to expire.

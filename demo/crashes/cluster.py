@@ -12,14 +12,14 @@ from urllib.request import urlopen
 
 from cluster import PATIENCE, Cluster, Process, ProcessError
 from cluster.proxy import Proxy
-from demo.crash_points import Outcome
+from demo.crashes.points import Outcome
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cluster.processes import Listener
     from cluster.proxy import Moment, Passage
-    from demo.crash_points import Point, Recursion
+    from demo.crashes.points import Point, Recursion
 
 WORKERS = 3
 # How long after a restart of the server a client may fail to reach it (seconds). A client that has

@@ -10,12 +10,12 @@ from rich.console import Console
 
 from cluster import ProcessError
 from demo.board import Board
-from demo.crash_points import Point, Recursion, points_of
-from demo.crash_table import CrashLines, CrashTable
-from demo.crashes import CrashCluster
-from demo.everywhere import Everywhere, Summary
+from demo.crashes.cluster import CrashCluster
+from demo.crashes.everywhere import Everywhere, Summary
+from demo.crashes.onlooker import Onlooker
+from demo.crashes.points import Point, Recursion, points_of
+from demo.crashes.table import CrashLines, CrashTable
 from demo.lines import Lines
-from demo.onlooker import Onlooker
 from demo.run import Run
 
 if TYPE_CHECKING:

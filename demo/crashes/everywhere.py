@@ -10,14 +10,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from cluster import ProcessError
-from demo.crash_points import Outcome, points_of
-from demo.crashes import CrashCluster
+from demo.crashes.cluster import CrashCluster
+from demo.crashes.points import Outcome, points_of
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
     from cluster.proxy import Moment
-    from demo.crash_points import Point, Recursion
+    from demo.crashes.points import Point, Recursion
 
 # How many runs to try until one reaches a point: with three workers, the order of the steps
 # differs from run to run.

@@ -13,8 +13,8 @@ from cluster.proxy import Passage
 from demo.director import REFRESH
 
 if TYPE_CHECKING:
-    from demo.crash_points import Outcome
-    from demo.crashes import CrashCluster
+    from demo.crashes.cluster import CrashCluster
+    from demo.crashes.points import Outcome
     from demo.director import View
     from demo.run import Run
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
     from cluster.proxy import Moment
-    from demo.crash_points import Point, Victim
-    from demo.everywhere import Verdict
+    from demo.crashes.everywhere import Verdict
+    from demo.crashes.points import Point, Victim
 
 # A column for each kind of crash.
 KINDS: tuple[tuple[Victim, Moment], ...] = (
