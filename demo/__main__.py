@@ -56,7 +56,7 @@ def main() -> int:
         print(f"demo: {e}", file=sys.stderr)
         return 1
     except OSError as e:
-        print(f"demo: {e.filename}: {e.strerror}", file=sys.stderr)
+        print(f"demo: {f'{e.filename}: {e.strerror}' if e.filename else e}", file=sys.stderr)
         return 1
 
 

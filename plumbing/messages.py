@@ -25,7 +25,7 @@ from plumbing.connection import (
     UnreachableError,
     pauses,
 )
-from plumbing.store import rejection
+from plumbing.promises import rejection
 from plumbing.values import JSON, Promise
 
 if TYPE_CHECKING:
@@ -182,7 +182,7 @@ class Messages(MessageSource):
         for name in [name for name, last in awaited.items() if last + LOOK <= now]:
             awaited[name] = time.monotonic()
             try:
-                promise = self._store.server.call(dict, "GET", f"/promises/{quote(name)}")
+                promise = self._store.server.call(self._promise, "GET", f"/promises/{quote(name)}")
             except RefusedError as e:
                 promise = rejection(name, f"cannot wait for it any longer: {e}")
             if promise["state"] != "PENDING":
@@ -190,6 +190,10 @@ class Messages(MessageSource):
             elif name not in self._hinted:
                 self._hinted.add(name)
                 self._hint(promise)
+
+    def _promise(self, answer: Any) -> dict[str, Any]:
+        Promise.from_dict(self._store, answer)  # raises an error if it is not a promise
+        return cast("dict[str, Any]", answer)
 
     def _hint(self, promise: dict[str, Any]) -> None:
         """Ask for a worker, if nothing shows that one has taken the call."""
@@ -207,7 +211,7 @@ class Messages(MessageSource):
             case Ko(e) if promise["state"] in {"RESOLVED", "REJECTED"}:
                 promise |= rejection(promise["id"], str(e))
             case _:
-                promise["value"].pop("headers", None)
+                promise.get("value", {}).pop("headers", None)
         return {"type": "notify", "promise": cast("Any", promise)}
 
 

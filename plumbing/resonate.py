@@ -14,7 +14,7 @@ from resonate.registry import Registry
 
 from plumbing.connection import Address, Server
 from plumbing.messages import Messages
-from plumbing.protocol import Promises
+from plumbing.promises import Promises
 from plumbing.store import Store
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class Resonate(resonate.Resonate):
             ttl=ttl,
             workers=workers,
         )
-        # The SDK does not offer a public way to remove a computation. `SturdyTasks` explains why it
+        # The SDK does not offer a public way to remove a computation. `Tasks` explains why it
         # has to be removed.
         store.tasks.computations = self._bridge._scheduler.computations  # noqa: SLF001
         return self
@@ -68,7 +68,11 @@ class Resonate(resonate.Resonate):
     @override
     def promises(self) -> PromiseStore:
         """The promises of the server; a refused request raises `RefusedError`."""
-        return Promises(self._store) if isinstance(self._store, Store) else super().promises
+        return (
+            Promises(self._store, raises=True)
+            if isinstance(self._store, Store)
+            else super().promises
+        )
 
     @override
     def start(self) -> None:

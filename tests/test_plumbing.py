@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import json
+import math
 import re
 import socket
 import time
@@ -19,7 +20,8 @@ from resonate.registry import Registry
 
 import plumbing
 from plumbing.connection import Address, RefusedError, Server, ServerError, UnreachableError
-from plumbing.protocol import Promises
+from plumbing.messages import Messages
+from plumbing.promises import Promises
 from plumbing.store import Store
 from plumbing.values import Promise
 from tests.api import FAR, claim, complete, invoke
@@ -79,7 +81,7 @@ class TestRefusals:
         assert store.promises.reject("done", ikey="done", data="1").canceled
 
     def test_a_program_gets_refusals_as_errors(self, store: Store) -> None:
-        promises = Promises(store)
+        promises = Promises(store, raises=True)
         with pytest.raises(RefusedError) as refused:
             promises.get("nowhere")
         assert refused.value.number == 40400
@@ -155,7 +157,7 @@ def answering(*answers: bytes) -> Iterator[str]:
                     for byte in text:  # TCP may split an answer anywhere
                         peer.sendall(bytes([byte]))
 
-        thread = Thread(target=answer)
+        thread = Thread(target=answer, daemon=True)
         thread.start()
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         thread.join()
@@ -206,6 +208,17 @@ def test_repeats_a_request_that_no_resonate_server_answered(odd: bytes) -> None:
             assert store.promises.get("p").id == "p"
 
 
+def test_repeats_a_look_at_a_promise_that_no_resonate_server_answered() -> None:
+    done = PROMISE.replace(b"PENDING", b"RESOLVED")
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(done), done)
+    with answering(WHOLE, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n[]", answer) as url:
+        store = store_at(url)
+        store.promises.get("p")
+        store.promises.awaited["p"] = -math.inf
+        message: Any = Messages(Address(url, None), "group", "me", 10, store).next()
+        assert message["promise"]["state"] == "RESOLVED"
+
+
 REFUSAL = json.dumps(
     {"error": {"code": 40000, "message": "no", "details": [{"message": "not like this"}]}}
 ).encode()
@@ -224,7 +237,7 @@ REFUSAL = json.dumps(
 )
 def test_a_refusal_says_why(answer: bytes, words: str) -> None:
     with answering(answer) as url, pytest.raises(RefusedError, match=words):
-        Promises(store_at(url)).create("p", FAR, data="x" * 600_000)
+        Promises(store_at(url), raises=True).create("p", FAR, data="x" * 600_000)
 
 
 def test_an_id_stays_in_its_header_and_in_its_path(store: Store) -> None:
