@@ -46,7 +46,7 @@ class Growth:
 
 
 def fill(path: Path, count: int) -> None:
-    """Make a file with finished promises, each with a finished task."""
+    """Write a file of finished promises, each with a finished task."""
     with closing(open_database(str(path))) as db:
         now = time.time_ns() // 1_000_000
         resolve = CompletePromise("RESOLVED")

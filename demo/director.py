@@ -1,4 +1,4 @@
-"""Directs a run: reads the output of the processes and the keys, updates the model, and kills."""
+"""Directs a run: reads the processes' output and the keys, updates the model, and kills."""
 
 from __future__ import annotations
 

@@ -66,7 +66,7 @@ class Facts:
 
 
 def read(url: str) -> Facts:
-    """Read what a devserver knows.
+    """Read a run from a devserver.
 
     Args:
         url: the URL of its API.

@@ -15,13 +15,13 @@ FAR = 4_000_000_000_000
 def create(
     api: httpx.Client, promise_id: str, *, key: str | None = None, **fields: object
 ) -> dict[str, Any]:
-    """Create a promise, or find it by its key.
+    """Create a promise, or find it by its idempotency key.
 
     Args:
         api: a client whose base URL is the server's.
         promise_id: the promise's id.
         key: the idempotency key.
-        fields: the rest of the request: `timeout`, `tags`, `param`.
+        fields: other fields of the request: `timeout`, `tags`, `param`.
 
     Returns:
         The promise.

@@ -1,4 +1,4 @@
-"""A stream of messages, held open by a test."""
+"""A client of the message port."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Listener:
     Args:
         poll_url: the server's message port.
         group: the group to join.
-        id: the name to listen under.
-        auth: the user name and the password, if the server asks for them.
+        id: the id of the connection.
+        auth: the user name and the password, if the server needs them.
     """
 
     def __init__(
@@ -36,7 +36,7 @@ class Listener:
         self._lines = self._response.iter_lines()
 
     def next(self) -> dict[str, Any] | None:
-        """Wait for the next message; None is the end of the stream."""
+        """Wait for the next message. At the end of the stream, return None."""
         for line in self._lines:
             if line:
                 kind, _, data = line.partition(":")

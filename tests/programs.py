@@ -23,9 +23,9 @@ def start(
     """Start a script, or `-m` and a module, with this Python.
 
     Args:
-        arguments: what follows `python` on the command line.
+        arguments: the command line after `python`.
         cwd: the folder that it runs in.
-        env: variables to add to this environment, which has no `RESONATE_` ones.
+        env: variables to add to the environment. Its own `RESONATE_` variables are removed.
     """
     others = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
     environment = others | {"PYTHONPATH": str(ROOT)} | dict(env or {})
@@ -55,4 +55,4 @@ def wait_for_end(folder: Path) -> None:
     deadline = time.monotonic() + PATIENCE
     while left := running(folder):
         assert time.monotonic() < deadline, left
-        time.sleep(0.02)  # only a process's parent is told of its end
+        time.sleep(0.02)  # only a process's parent is notified of its end

@@ -1,4 +1,4 @@
-"""Run SDKs on devserver: the tests that they bring for a server, and the plain tutorial.
+"""Run SDKs on devserver: their own tests of a server, and the plain tutorial.
 
     uv run --all-groups --with pip python -m tests.sdk_suite [--resonate=BINARY] [VERSION | all] ...
 

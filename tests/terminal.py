@@ -26,7 +26,7 @@ LINES, COLUMNS = 24, 80
 
 
 class Terminal:
-    """Runs a program on a pseudo-terminal and reads its screen.
+    """A program on a pseudo-terminal.
 
     Args:
         command: the program and its arguments.
@@ -87,8 +87,8 @@ class Terminal:
     def wait_for(self, condition: Callable[[list[str]], bool]) -> list[str]:
         """Read on until the screen meets a condition.
 
-        It is checked after each line, and before a frame is erased, so that no frame is missed on
-        a slow machine.
+        The condition is checked after each line, and before the program erases a frame. So a slow
+        machine does not miss a frame.
 
         Returns:
             The screen.

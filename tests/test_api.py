@@ -24,7 +24,7 @@ def error(response: httpx.Response) -> tuple[int, int]:
     return response.status_code, response.json()["error"]["code"]
 
 
-def test_a_new_promise_leaves_out_what_it_has_not(api: httpx.Client, name: str) -> None:
+def test_a_new_promise_leaves_out_empty_fields(api: httpx.Client, name: str) -> None:
     before = time.time_ns() // 1_000_000
     response = api.post("/promises", json={"id": name, "timeout": FAR})
     promise = response.json()
@@ -56,7 +56,7 @@ def test_a_promise_goes_round(api: httpx.Client, name: str) -> None:
     assert api.get(f"/promises/{name}").json() == completed
 
 
-def test_repetitions_are_told_by_the_key(api: httpx.Client, name: str) -> None:
+def test_the_key_marks_a_repetition(api: httpx.Client, name: str) -> None:
     body = {"id": name, "timeout": FAR}
     key = {"idempotency-key": "k"}
     assert api.post("/promises", json=body, headers=key).status_code == 201
@@ -262,7 +262,7 @@ def test_an_answer_names_the_version_of_the_protocol(api: httpx.Client, name: st
         assert response.headers["content-type"] == "application/json; charset=utf-8"
 
 
-def test_an_error_says_what_is_wrong_as_the_real_server_does(api: httpx.Client, name: str) -> None:
+def test_an_error_has_the_words_of_the_real_server(api: httpx.Client, name: str) -> None:
     response = api.get(f"/promises/{name}")
     assert response.json() == {
         "error": {

@@ -24,7 +24,7 @@ def ours() -> Iterator[Cluster]:
 
 @pytest.fixture
 def run(resonate: str, ours: Cluster) -> Run:
-    """Run a command of the real binary; what it prints is the answer."""
+    """Run a command of the real binary, and return its output."""
 
     def run(*arguments: str) -> str:
         command = [resonate, *arguments, "--server", ours.url]

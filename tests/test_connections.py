@@ -132,7 +132,7 @@ def test_a_message_that_is_larger_than_the_window_is_sent(connections: Connectio
     assert connections.chooser()(UNI_ONE, 2 * WINDOW) is not None
 
 
-def test_a_closed_connection_drops_what_was_not_written(connections: Connections) -> None:
+def test_a_closed_connection_drops_its_unwritten_messages(connections: Connections) -> None:
     one = connections.chooser()(UNI_ONE, 1)
     assert one is not None
     connections.send(Delivery(one, Message("invoke"), "task", 1))

@@ -171,7 +171,7 @@ class Client:
 
 
 def load_and_kill(cluster: Cluster, api: httpx.Client, seed: int) -> list[Client]:
-    """Let some clients work until the server is killed.
+    """Run some clients until the server is killed.
 
     Returns:
         The clients, with the answers that they got.

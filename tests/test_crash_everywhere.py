@@ -96,7 +96,7 @@ def test_lines_come_one_by_one_until_it_is_stopped(tmp_path: Path) -> None:
         assert re.match(line, printed)
 
 
-def test_nothing_runs_on_if_it_is_killed(tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_search(tmp_path: Path) -> None:
     env = {"TMPDIR": str(tmp_path)}
     with start("-m", "demo", "1", "--crash-everywhere", "--plain", env=env) as killed:
         killed.wait_for(": right, ")

@@ -1,4 +1,4 @@
-"""The devserver as a program: its output, its end, and the data that it keeps."""
+"""The devserver as a program: its output, its exit, and its data."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ ANY_PORTS = ("--port", "0", "--poll-port", "0")
 
 
 def refused(folder: Path, *arguments: str) -> str:
-    """Run a devserver that does not start, and return its only line."""
+    """Run a devserver that fails to start, and return the one line that it prints."""
     server = run("-m", "devserver", *ANY_PORTS, *arguments, cwd=folder)
     assert (server.wait(), server.output) == (1, [])
     (error,) = server.errors
@@ -174,7 +174,7 @@ runpy.run_module("devserver", run_name="__main__", alter_sys=True)
 
 
 @pytest.mark.parametrize("program", ["devserver", "demo"])
-def test_windows_users_are_told_about_wsl(program: str, tmp_path: Path) -> None:
+def test_the_message_for_windows_names_wsl(program: str, tmp_path: Path) -> None:
     # Modules that Python does not have on Windows.
     missing = "fcntl", "pty", "pwd", "resource", "termios", "tty"
     simulation = f"""

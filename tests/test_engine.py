@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 def run_together(db: Database, *transitions: Transition[Any]) -> list[Any]:
-    """Give an engine some transitions at the same moment. An error is one of the outcomes."""
+    """Run some transitions of an engine in one commit. An outcome may be an error."""
 
     async def run() -> list[Any]:
         engine = Engine(db, Connections(), failed=print)

@@ -170,7 +170,7 @@ def test_a_backup_of_a_running_server_can_be_restored(tmp_path: Path) -> None:
         assert httpx.get(f"{cluster.url}/promises/after").status_code == 404
 
 
-def test_a_backup_without_a_server_has_what_a_killed_one_acknowledged(tmp_path: Path) -> None:
+def test_a_backup_has_all_data_that_a_killed_server_acknowledged(tmp_path: Path) -> None:
     with Cluster() as cluster:
         create(cluster, "kept")
         cluster.server.kill()
@@ -178,7 +178,7 @@ def test_a_backup_without_a_server_has_what_a_killed_one_acknowledged(tmp_path: 
     assert ids_in(tmp_path / "backup.db") == {"kept"}
 
 
-def test_a_backup_that_cannot_be_made_is_one_plain_line(tmp_path: Path) -> None:
+def test_a_failed_backup_is_one_plain_line(tmp_path: Path) -> None:
     existing, new = tmp_path / "existing", tmp_path / "new"
     existing.write_text("my notes")
     with Cluster() as cluster, Cluster() as other:

@@ -433,7 +433,7 @@ READS = [
 ]
 
 
-def test_head_reads_nothing_and_changes_nothing(cluster: Cluster) -> None:
+def test_head_has_no_effect(cluster: Cluster) -> None:
     with (
         httpx.Client(base_url=cluster.url) as api,
         Listener(cluster.poll_url, "group", "worker") as worker,

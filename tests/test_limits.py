@@ -108,7 +108,7 @@ def test_a_request_that_never_ends_is_closed(limited: Cluster) -> None:
 
 
 def test_a_trickle_after_the_answer_is_closed(limited: Cluster) -> None:
-    """Each byte of a body that nobody reads used to postpone the end of the connection."""
+    """Each byte of an unread body used to postpone the end of the connection."""
     with connect(limited.url) as connection:
         connection.sendall(b"GET /ping HTTP/1.1\r\nhost: localhost\r\ncontent-length: 1000\r\n\r\n")
         connection.settimeout(1)

@@ -24,7 +24,7 @@ PATIENCE = 120.0
 
 
 def connect(cluster: Cluster, path: str) -> socket.socket:
-    """Open a message stream, and read nothing of it."""
+    """Open a message stream without reading from it."""
     host, port = cluster.poll_url.removeprefix("http://").split(":")
     stream = socket.socket()
     stream.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
@@ -46,7 +46,7 @@ def complete(api: httpx.Client, ids: Iterable[str], address: str, size: int) -> 
 
 
 def read_until(listener: Listener, ids: set[str]) -> None:
-    """Read notifications until those of all ids have come."""
+    """Read until the notifications of all ids have arrived."""
     missing = set(ids)
     while missing:
         message = listener.next()
@@ -72,7 +72,7 @@ def read_messages(stream: socket.socket) -> list[dict[str, Any]]:
     ]
 
 
-def test_what_a_stalled_connection_did_not_take_is_sent_again() -> None:
+def test_messages_that_a_stalled_connection_did_not_read_are_sent_again() -> None:
     ids = {f"p{i}" for i in range(30)}
     with Cluster() as cluster, httpx.Client(base_url=cluster.url, timeout=60) as api:
         with closing(connect(cluster, "/clients/me")) as stalled:
@@ -88,7 +88,7 @@ def test_what_a_stalled_connection_did_not_take_is_sent_again() -> None:
         assert cluster.server.errors == []
 
 
-def test_what_a_stalled_connection_holds_goes_to_the_group() -> None:
+def test_the_messages_of_a_stalled_connection_go_to_the_group() -> None:
     ids = {f"p{i}" for i in range(30)}
     with ExitStack() as stack:
         cluster = stack.enter_context(Cluster())

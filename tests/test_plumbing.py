@@ -99,7 +99,7 @@ class TestRefusals:
         promise, callback = store.promises.subscribe("id", "nowhere", "poll://any@group", FAR)
         assert (promise.rejected, callback) == (True, None)
 
-    def test_a_claim_whose_answer_was_lost_comes_again(
+    def test_a_task_is_sent_again_if_the_answer_to_its_claim_was_lost(
         self, store: Store, http: httpx.Client, listener: Listener
     ) -> None:
         """The SDK does not know the task, and its heartbeats would renew the lease."""

@@ -138,7 +138,7 @@ def test_a_run_survives_a_killed_server(cluster: Cluster, moment: str) -> None:
         assert worker.wait() == 0, "the worker survives the restart"
 
 
-def test_a_hanging_worker_loses_its_calls_to_the_others(
+def test_other_workers_take_over_the_calls_of_a_hanging_worker(
     cluster: Cluster, server: str | None
 ) -> None:
     if server is not None:

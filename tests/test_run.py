@@ -30,7 +30,7 @@ def notices(run: Run) -> list[str]:
     return [entry.text for entry in run.news]
 
 
-def test_a_worker_holds_what_it_began_and_did_not_finish() -> None:
+def test_a_worker_has_the_calls_that_it_started_and_did_not_finish() -> None:
     run = run_of(4)
     descend(run)
     assert [worker.holds for worker in run.workers] == [[4, 1], [3], [2]]
@@ -39,7 +39,7 @@ def test_a_worker_holds_what_it_began_and_did_not_finish() -> None:
     assert run.results == {1}
 
 
-def test_what_a_dead_worker_held_is_taken_over() -> None:
+def test_another_worker_takes_over_the_calls_of_a_dead_one() -> None:
     run = run_of(4)
     descend(run)
     run.worker_died(1.0, "worker 1")
@@ -54,7 +54,7 @@ def test_what_a_dead_worker_held_is_taken_over() -> None:
     assert run.computed_again == []
 
 
-def test_what_was_computed_twice_is_counted() -> None:
+def test_calls_that_were_computed_twice_are_counted() -> None:
     run = run_of(2)
     descend(run)
     run.printed(1.0, "worker 2", "factorial(1) = 1")
@@ -82,7 +82,7 @@ def test_other_lines_are_only_kept() -> None:
 
 
 def board(run: Run, height: int, width: int) -> list[str]:
-    """Draw a board on a terminal, and return what the terminal shows while the run lasts."""
+    """Draw a board on a terminal, and return the lines of the terminal before the run ends."""
     drawn = StringIO()
     console = Console(
         file=drawn, force_terminal=True, height=height, width=width, color_system=None
@@ -102,19 +102,19 @@ def test_the_board_fits_its_terminal(n: int, height: int, width: int, workers: i
     run = run_of(n, workers)
     descend(run, to=max(n // 2, 1))
     lines = board(run, height, width)
-    assert lines[0].startswith("factorial("), "a line that is too wide or too many scrolls it away"
+    assert lines[0].startswith("factorial("), "no line is too wide, and there are not too many"
     assert len([line for line in lines if line.startswith("factorial(")]) == 1
     if height >= 16:
         assert "keys: none" in lines
 
 
 def rows(lines: list[str]) -> list[int]:
-    """Say which calls have a row."""
+    """Return the calls that have a row."""
     firsts = [line.split()[0] for line in lines if line.split()]
     return [int(first) for first in firsts if first.isdecimal()]
 
 
-def test_a_big_board_shows_where_it_happens() -> None:
+def test_a_big_board_shows_the_calls_that_run_now() -> None:
     run = run_of(500)
     descend(run, to=250)
     shown = rows(board(run, 24, 80))

@@ -52,7 +52,7 @@ def started(process: Process) -> Process:
 
 
 def printed(worker: Process) -> list[str]:
-    """Read what a worker's calls have printed: the first may start before it says that it runs."""
+    """Return the lines of a worker's calls, of which some may come before the greeting."""
     return [line for line in worker.output if "is running" not in line]
 
 

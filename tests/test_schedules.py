@@ -54,9 +54,7 @@ def create(db: sqlite3.Connection, cron: str, now: int, timeout: int = 500) -> S
         ("0 12 * * *", "2026-10-24T13:00:00+02:00", "2026-10-25T12:00:00+01:00"),
     ],
 )
-def test_runs_when_the_clock_on_the_wall_says_so(
-    db: sqlite3.Connection, cron: str, now: str, then: str
-) -> None:
+def test_runs_follow_the_local_time(db: sqlite3.Connection, cron: str, now: str, then: str) -> None:
     assert create(db, cron, ms(now)).next_run_time == ms(then)
 
 
@@ -64,9 +62,9 @@ def test_runs_when_the_clock_on_the_wall_says_so(
     "cron",
     [
         *("odd", "* * *", "60 * * * *", "* * * * * * *", "@never", " ", "0 0 * * 7", "0 0 L * *"),
-        # Valid, but no such day comes.
+        # Valid, but this day does not exist.
         *("0 0 31 2 *", ", * * * *"),
-        # Long enough to occupy a server that reads them.
+        # Long enough to keep a server busy.
         *("@every " + "9" * 100_000 + "s", "*/" + "9" * 5_000 + " * * * *"),
     ],
 )
@@ -153,7 +151,7 @@ def test_makes_a_promise_at_each_time(db: sqlite3.Connection) -> None:
         deadlines.expire(db, due + 500)
 
 
-def test_runs_once_for_all_that_it_missed(db: sqlite3.Connection) -> None:
+def test_one_run_replaces_all_missed_runs(db: sqlite3.Connection) -> None:
     now = ms("2026-01-01T10:00:00+01:00")
     create(db, "* * * * *", now)
     deadlines.expire(db, now + 3_600_000 + 1)
@@ -163,7 +161,7 @@ def test_runs_once_for_all_that_it_missed(db: sqlite3.Connection) -> None:
     assert schedules.get(db, "s").next_run_time == now + 3_660_000
 
 
-def test_a_deleted_schedule_runs_no_more(db: sqlite3.Connection) -> None:
+def test_a_deleted_schedule_does_not_run(db: sqlite3.Connection) -> None:
     now = ms("2026-01-01T10:00:00+01:00")
     create(db, "* * * * *", now)
     schedules.delete(db, "s")

@@ -123,7 +123,7 @@ def test_a_promise_is_completed_once(db: sqlite3.Connection) -> None:
     assert promises.get(db, "p", NOW + 1) == promise
 
 
-def test_what_does_not_exist_is_refused(db: sqlite3.Connection) -> None:
+def test_requests_for_missing_objects_are_refused(db: sqlite3.Connection) -> None:
     with pytest.raises(ProtocolError) as error:
         promises.get(db, "p", NOW)
     assert refusal(error) == Code.PROMISE_NOT_FOUND
@@ -337,7 +337,7 @@ def test_an_unclaimed_message_is_sent_again(db: sqlite3.Connection) -> None:
     assert send(db, due) == [("__invoke:p", 2)]
 
 
-def test_messages_of_a_process_that_is_gone_go_to_others(db: sqlite3.Connection) -> None:
+def test_messages_of_a_disconnected_process_go_to_others(db: sqlite3.Connection) -> None:
     create(db, "claimed", tags=INVOKE)
     create(db, "unclaimed", tags=INVOKE)
     send(db)
@@ -385,7 +385,7 @@ def test_a_task_delayed_beyond_its_promise_is_never_sent(db: sqlite3.Connection)
     assert send(db, LATER + 1) == []
 
 
-def test_a_delay_that_makes_no_sense_is_none(db: sqlite3.Connection) -> None:
+def test_an_invalid_delay_is_ignored(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE | {"resonate:delay": "-" + "9" * 30})
     create(db, "q", tags=INVOKE | {"resonate:delay": "soon"})
     assert send(db) == [("__invoke:p", 1), ("__invoke:q", 1)]
@@ -409,7 +409,7 @@ def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) 
 # What must be on disk
 
 
-def test_what_the_engine_does_not_wait_for_changes_only_the_states_of_tasks(
+def test_transitions_that_do_not_wait_for_the_disk_change_only_states_of_tasks(
     db: sqlite3.Connection,
 ) -> None:
     for name in "pqr":
@@ -434,10 +434,10 @@ def test_what_the_engine_does_not_wait_for_changes_only_the_states_of_tasks(
     assert ("tasks", "counter") not in written, "a counter never goes back"
 
 
-# What it costs
+# Query plans and sizes
 
 
-def test_no_transition_looks_at_all_that_was_ever_done(db: sqlite3.Connection) -> None:
+def test_no_transition_reads_all_finished_work(db: sqlite3.Connection) -> None:
     statements: set[str] = set()
     db.set_trace_callback(statements.add)
     create(db, "root", tags=INVOKE)
@@ -464,7 +464,7 @@ def test_no_transition_looks_at_all_that_was_ever_done(db: sqlite3.Connection) -
     assert len(plans) > 15
     scans = {s: [step for step in plan if step.startswith("SCAN")] for s, plan in plans.items()}
     full = {s: steps for s, steps in scans.items() if any("INDEX" not in x for x in steps)}
-    # Of the few results of `next_due` it may look at each.
+    # The search of `next_due` may read each of its few results.
     assert all("MIN(due)" in statement for statement in full), full
 
 
@@ -488,7 +488,7 @@ def test_committed_data_is_there_after_reopening(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"no database", b"x" * 10_000])
-def test_a_foreign_file_is_left_alone(tmp_path: Path, content: bytes) -> None:
+def test_a_foreign_file_is_not_changed(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "notes.txt"
     path.write_bytes(content)
     with pytest.raises(DatabaseError, match=r"notes\.txt"):
@@ -496,7 +496,7 @@ def test_a_foreign_file_is_left_alone(tmp_path: Path, content: bytes) -> None:
     assert path.read_bytes() == content
 
 
-def test_a_foreign_database_is_left_alone(tmp_path: Path) -> None:
+def test_a_foreign_database_is_not_changed(tmp_path: Path) -> None:
     path = tmp_path / "theirs.db"
     theirs = sqlite3.connect(path)
     theirs.execute("CREATE TABLE promises (id)")

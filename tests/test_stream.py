@@ -18,7 +18,7 @@ def group() -> str:
     return f"Group-{uuid4().hex}"
 
 
-def test_an_invocation_says_what_to_claim(api: httpx.Client, poll_url: str, group: str) -> None:
+def test_an_invocation_names_its_task(api: httpx.Client, poll_url: str, group: str) -> None:
     with Listener(poll_url, group, "one") as one:
         promise = invoke(api, group, f"poll://any@{group}")
         base = str(api.base_url)
@@ -50,14 +50,16 @@ def test_a_group_is_served_in_turn(api: httpx.Client, poll_url: str, group: str)
     assert Counter(got) == Counter((f"__invoke:{group}-{i}", 1) for i in range(9))
 
 
-def test_any_prefers_the_one_it_names(api: httpx.Client, poll_url: str, group: str) -> None:
+def test_any_prefers_the_process_that_it_names(
+    api: httpx.Client, poll_url: str, group: str
+) -> None:
     with Listener(poll_url, group, "one"), Listener(poll_url, group, "two") as two:
         for i in range(5):
             invoke(api, f"{group}-{i}", f"poll://any@{group}/two")
             assert two.next_task() == (f"__invoke:{group}-{i}", 1)
 
 
-def test_any_takes_another_where_that_one_is_away(
+def test_any_takes_another_process_if_that_one_is_not_connected(
     api: httpx.Client, poll_url: str, group: str
 ) -> None:
     with Listener(poll_url, group, "one") as one:
@@ -65,7 +67,9 @@ def test_any_takes_another_where_that_one_is_away(
         assert one.next_task() == (f"__invoke:{group}", 1)
 
 
-def test_uni_waits_for_the_one_it_names(api: httpx.Client, poll_url: str, group: str) -> None:
+def test_uni_waits_for_the_process_that_it_names(
+    api: httpx.Client, poll_url: str, group: str
+) -> None:
     with Listener(poll_url, group, "one") as one:
         invoke(api, f"{group}-uni", f"poll://uni@{group}/two")
         invoke(api, f"{group}-any", f"poll://any@{group}")
@@ -96,7 +100,7 @@ def test_another_member_gets_the_message_of_a_process_that_disconnects(
             assert claim(api, task, "two").status_code == 201
 
 
-def test_what_a_process_had_claimed_goes_to_another_when_it_ends(
+def test_claimed_tasks_go_to_another_process_after_the_end_of_theirs(
     api: httpx.Client, poll_url: str, group: str
 ) -> None:
     with Listener(poll_url, group, "one") as one:

@@ -120,7 +120,7 @@ def result(client: Process) -> str:
 
 
 class TestPromisesWithoutAnIdempotencyKey:
-    def test_a_pending_one_fails_only_the_calls_that_need_it(
+    def test_a_pending_promise_fails_only_the_calls_that_need_it(
         self, cluster: Cluster, http: httpx.Client
     ) -> None:
         create(http, "factorial-5")
@@ -131,7 +131,7 @@ class TestPromisesWithoutAnIdempotencyKey:
         assert result(cluster.start_client(4)) == "Result: 24"
         assert all(worker.alive for worker in workers)
 
-    def test_a_completed_one_is_used(self, cluster: Cluster, http: httpx.Client) -> None:
+    def test_a_completed_promise_is_used(self, cluster: Cluster, http: httpx.Client) -> None:
         create(http, "factorial-5")
         complete(http, "factorial-5", value="120")
         cluster.start_workers(1)

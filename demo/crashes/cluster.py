@@ -268,7 +268,7 @@ class CrashCluster(Cluster):
         try:
             self.start_server()
         except ProcessError:
-            # The new server was killed too, at an answer that the old server had sent.
+            # The new server was killed too, when an answer of the old server passed the proxy.
             if self.server not in self._killed:
                 raise
 

@@ -16,7 +16,7 @@ import httpx
 from cluster import PATIENCE, Cluster
 
 FILE = Path(__file__).with_name("recorded") / "cron.json"
-# Of a schedule's runs, so many are recorded.
+# How many runs of a schedule are recorded.
 MAX_RUNS = 60
 
 # With the time zone of the server's process.
@@ -108,12 +108,12 @@ class Runs(NamedTuple):
 
 
 def read() -> list[Runs]:
-    """Read what the real server did."""
+    """Read the recorded runs of the real server."""
     return [Runs(*runs) for runs in json.loads(FILE.read_text(encoding="utf-8"))]
 
 
 def record(binary: str) -> None:
-    """Let the real server run schedules, and record when it does."""
+    """Let the real server run schedules, and record the times."""
     recorded = [runs for zone in ZONES for runs in _create(binary, zone)]
     changes = [
         (f"CRON_TZ={zone} {cron.format(day)}", before)
@@ -148,7 +148,7 @@ class _ZonedCluster(Cluster):
 
 
 def _create(binary: str, zone: str) -> list[Runs]:
-    """Create schedules: the answer says when their first run is."""
+    """Create schedules, and read the time of their first run from the answer."""
     created: list[Runs] = []
     with _ZonedCluster(binary, zone) as cluster, httpx.Client(base_url=cluster.url) as api:
         for i, cron in enumerate(EXPRESSIONS):
@@ -158,14 +158,14 @@ def _create(binary: str, zone: str) -> list[Runs]:
             if response.status_code == 201:
                 schedule = response.json()
                 times = [schedule["createdOn"], schedule["nextRunTime"]]
-                # One that never runs would occupy the server: it tries to run it without end.
+                # The real server would try to run a schedule that has no next time, without end.
                 api.delete(f"/schedules/{i}")
             created.append(Runs(zone, cron, times))
     return created
 
 
 def _catch_up(binary: str, zone: str, schedules: list[tuple[str, str]]) -> list[Runs]:
-    """Let the server run schedules from a time in the past on: it makes up for all missed runs."""
+    """Let the server run schedules that start in the past: it repeats all missed runs."""
     begins = [int(datetime.fromisoformat(before).timestamp()) * 1000 for _, before in schedules]
     with _ZonedCluster(binary, zone) as cluster:
         for i, (cron, _) in enumerate(schedules):

@@ -28,8 +28,8 @@ TIMES = {"timeout", "createdOn", "completedOn"}
 # Those that a request can set, and those that depend on the day.
 GIVEN_TIMES = {"timeout", "completedOn"}
 RUN_TIMES = {"lastRunTime", "nextRunTime"}
-# The beginnings of what the servers' libraries say about JSON, numbers, booleans and cursors that
-# they cannot read. Each server says it in other words.
+# The beginnings of the messages about JSON, numbers, booleans and cursors that a server cannot
+# read. They come from the servers' libraries, so the rest of each message differs.
 READERS = re.compile(
     r"json: |invalid character|EOF$|unexpected EOF|illegal base64|strconv\.|token is malformed"
     r"|Expected `|Input data was truncated|JSON is malformed|Invalid base64|'utf-8' codec"
