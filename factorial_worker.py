@@ -1,7 +1,6 @@
 """A worker that computes factorials, together with the other workers of its group."""
 
 import os
-import sys
 from argparse import ArgumentParser
 from collections.abc import Generator
 from threading import Event
@@ -37,21 +36,14 @@ def main() -> None:
     """Run until Ctrl-C or SIGTERM."""
     parser = ArgumentParser(description="Compute factorials, together with other workers.")
     parser.add_argument(
-        "--pace",
-        type=float,
-        default=0,
-        metavar="SECONDS",
-        help="wait this long in each call, so you have time to watch (default: 0)",
+        "--pace", type=float, default=0, metavar="SECONDS", help="wait so long in each call"
     )
     pace = parser.parse_args().pace
     if not 0 <= pace <= 3600:
         parser.error("--pace must be from 0 to 3600 seconds")
 
     resonate.set_dependency("pace", pace)
-    try:
-        resonate.start()
-    except ConnectionError as e:
-        sys.exit(str(e))
+    resonate.start()
     print(f"Factorial worker is running (pid {os.getpid()})...")
     Event().wait()
 

@@ -30,7 +30,7 @@ def run(main: Callable[[], None], farewell: str, code: int) -> None:
         code: the exit code after Ctrl-C or SIGTERM.
 
     Raises:
-        SystemExit: stdout is closed.
+        SystemExit: stdout is closed, or the program cannot use the server.
     """
     if sys.stdout is None:
         sys.exit("Cannot write to stdout: it is closed.")
@@ -50,7 +50,10 @@ def run(main: Callable[[], None], farewell: str, code: int) -> None:
     _on_signal(stop)
     for output in outputs:
         atexit.register(output.drain)
-    main()
+    try:
+        main()
+    except ConnectionError as e:
+        sys.exit(str(e))
 
 
 @contextmanager
