@@ -103,7 +103,7 @@ class Board:
     def _calls(self, rows: list[int], width: int) -> Table:
         own, others = self._columns(max((width - 8) // (COLUMN_WIDTH + 2), 1))
         # Each column has a space on both sides.
-        room = (width - len(str(self._run.n)) - 2) // (len(own) + bool(others)) - 2
+        room = (width - len(str(self._run.n)) - 2) // max(len(own) + bool(others), 1) - 2
         headers = [self._header(worker) for worker in own]
         if others:
             headers.append(Text(f"{len(others)} others"))
