@@ -11,7 +11,7 @@ const TOP = 6;
 //   claimed        a worker runs it
 //   waits, sleeps  it is stored, and uses no worker
 //   orphan, needed the same as waits and queued, after its last worker has died
-export function segmentsOf(promise, model) {
+function segmentsOf(promise, model) {
   const end = promise.completedOn ?? model.now;
   const segments = [];
   let at = promise.createdOn;
