@@ -67,24 +67,21 @@ class Promises(PromiseStore):
     @override
     def create(self, id: str, timeout: int, **options: Unpack[Options]) -> DurablePromise:
         content = self._new(id, timeout, options)
-        instead = partial(self._instead, id, options)
-        return self._post("/promises", content, options, self._read, instead)
+        promise, _ = self._post("/promises", content, options, partial(self._instead, id, options))
+        return promise
 
     @override
     def create_with_task(
         self, id: str, timeout: int, pid: str, ttl: int, **options: Unpack[Options]
     ) -> tuple[DurablePromise, Task | None]:
-        read = self._with("task", partial(Task.from_dict, self._store))
-        task = {"processId": pid, "ttl": ttl}
-        content = {"promise": self._new(id, timeout, options), "task": task}
-
-        def instead(refusal: RefusedError) -> tuple[DurablePromise, None]:
-            return self._instead(id, options, refusal), None
-
-        promise, created = self._post("/promises/task", content, options, read, instead)
-        if created is not None:
-            self._store.tasks.started(created.id, promise)
-        return promise, created
+        claimer = {"processId": pid, "ttl": ttl}
+        content = {"promise": self._new(id, timeout, options), "task": claimer}
+        instead = partial(self._instead, id, options)
+        promise, task = self._post("/promises/task", content, options, instead)
+        if task is None:
+            return promise, None
+        self._store.tasks.started(task["id"], promise)
+        return promise, Task.from_dict(self._store, task)
 
     @override
     def resolve(self, id: str, **options: Unpack[Options]) -> DurablePromise:
@@ -114,31 +111,35 @@ class Promises(PromiseStore):
         self.awaited[promise_id] = time.monotonic()
         return self._await("subscribe", promise_id, {"id": id, "timeout": timeout, "recv": recv})
 
-    def _post[T](
+    def _post(
         self,
         path: str,
         content: object,
         options: Options,
-        read: Callable[[Any], T],
-        instead: Callable[[RefusedError], T],
-    ) -> T:
-        """Send a request. Return what `read` makes of its answer, or `instead` of its refusal."""
+        instead: Callable[[RefusedError], DurablePromise],
+    ) -> tuple[DurablePromise, Any]:
+        """Send a request. Return the promise of the answer, and its task or callback."""
+
+        def read(answer: Any) -> tuple[DurablePromise, Any]:
+            promise = self._read(answer.get("promise", answer))
+            return promise, answer.get("task") or answer.get("callback")
+
         try:
             return self._store.server.call(read, "POST", path, content, _headers(options))
         except RefusedError as e:
             if self._raises:
                 raise
-            return instead(e)
+            return instead(e), None
 
     def _await(
-        self, verb: str, promise: str, content: dict[str, Any]
+        self, verb: str, promise_id: str, content: dict[str, Any]
     ) -> tuple[DurablePromise, Callback | None]:
-        def instead(refusal: RefusedError) -> tuple[DurablePromise, None]:
-            return self._rejected(promise, f"cannot wait for it: {refusal}"), None
+        def instead(refusal: RefusedError) -> DurablePromise:
+            return self._rejected(promise_id, f"cannot wait for it: {refusal}")
 
-        path = f"/promises/{verb}/{quote(promise)}"
-        read = self._with("callback", Callback.from_dict)
-        return self._post(path, content, {}, read, instead)
+        path = f"/promises/{verb}/{quote(promise_id)}"
+        promise, callback = self._post(path, content, {}, instead)
+        return promise, Callback.from_dict(callback) if callback else None
 
     def _complete(self, promise: str, state: str, options: Options) -> DurablePromise:
         def send(state: str, options: Options) -> DurablePromise:
@@ -177,17 +178,6 @@ class Promises(PromiseStore):
     def _rejected(self, promise: str, reason: str) -> DurablePromise:
         """Make a rejected promise that only this process knows."""
         return self._read(rejection(promise, f"{promise}: {reason}"))
-
-    def _with[T](
-        self, name: str, read: Callable[[Any], T]
-    ) -> Callable[[Any], tuple[DurablePromise, T | None]]:
-        """Read a promise, and the other part of the answer."""
-
-        def read_both(answer: Any) -> tuple[DurablePromise, T | None]:
-            other = answer.get(name)
-            return self._read(answer["promise"]), read(other) if other else None
-
-        return read_both
 
     def _new(self, promise: str, timeout: int, options: Options) -> dict[str, Any]:
         param, tags = self._value(options), options.get("tags") or {}

@@ -65,7 +65,7 @@ class Tasks(TaskStore):
         self._store = store
         self._call = store.server.call
         self.computations: dict[str, Any] = {}  # the SDK's record, by the id of the promise
-        self._runs: dict[str, _Run] = {}  # what is known of each of them
+        self._runs: dict[str, _Run] = {}  # their states
         self._roots: dict[str, str] = {}  # the promise of each task
         self._claimed: dict[tuple[str, int], tuple[DurablePromise, DurablePromise | None]] = {}
 
