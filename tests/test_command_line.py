@@ -40,7 +40,7 @@ def test_promises(run: Run) -> None:
     assert "PENDING" in run("promises", "get", "p")
     assert "Resolved promise: p" in run("promises", "resolve", "p", "--data", "42")
     assert "RESOLVED" in run("promises", "get", "p")
-    assert "already resolved" in run("promises", "reject", "p")
+    assert "already been resolved" in run("promises", "reject", "p")
     assert run("promises", "search", "*", "--state", "pending").count("\n") == 1
     assert "p " in run("promises", "search", "*", "--tag", "a=b")
     run("promises", "create", "q", "--timeout", "1h")
