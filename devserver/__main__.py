@@ -228,7 +228,9 @@ def _bind(host: str, port: int) -> socket.socket:
         return socket.create_server((host, port), family=family)
     except OSError as e:
         reason, _, _ = (e.strerror or str(e)).partition(" (while")  # the rest repeats the address
-        raise _UsageError(f"Cannot listen on {host}:{port}: {reason}") from e
+        raise _UsageError(
+            f"Cannot listen on {host}:{port}: {reason}. Use --port and --poll-port to choose others."
+        ) from e
     except OverflowError as e:
         raise _UsageError(
             f"Cannot listen on {host}:{port}: the port must be from 0 to 65535"

@@ -101,7 +101,8 @@ def test_a_port_in_use(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         assert refused(tmp_path, "--port", str(port)) == (
-            f"devserver: Cannot listen on 127.0.0.1:{port}: Address already in use"
+            f"devserver: Cannot listen on 127.0.0.1:{port}: Address already in use. "
+            "Use --port and --poll-port to choose others."
         )
 
 

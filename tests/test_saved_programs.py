@@ -117,7 +117,7 @@ def test_a_count_is_stored_under_its_run(start: Start, notes: Path) -> None:
 @pytest.mark.parametrize("name", ["draw_wrong", "draw_right"])
 def test_code_between_two_yields_runs_again(start: Start, name: str) -> None:
     first = started(start("uv run python draw_worker.py"))
-    client = start(f"uv run python draw_client.py {name}")
+    client = start(f"uv run python draw_client.py {name} monday")
     first.wait_for("The winner is")
     first.kill()
     second = started(start("uv run python draw_worker.py"))
