@@ -152,7 +152,8 @@ class Board:
             Column(ratio=1, no_wrap=True, style="dim"), Column(no_wrap=True), expand=True
         )
         shown = f"{rows[0]} to {rows[-1]} of {self._run.n}" if len(rows) < self._run.calls else ""
-        line.add_row("A waiting call uses no worker.", shown)
+        has_ended = self._run.n in self._run.results
+        line.add_row("" if has_ended else "A waiting call uses no worker.", shown)
         return line
 
     def _window(self, room: int) -> list[int]:
@@ -168,7 +169,7 @@ class Board:
             load = f"unfinished {len(worker.holds)}"
         else:
             title, colour = f"KILLED {worker.name}", "red"
-            load = f"unfinished {len(worker.attempts) - worker.done}"
+            load = f"unfinished {len(self._run.left_behind(worker))}"
         return Text.assemble(
             (title, f"bold {colour}"),
             (f"\npid {worker.pid}\n{load}\nfinished {worker.done}", "not bold"),

@@ -137,9 +137,9 @@ class Run:
             if sum(attempt.value is not None for attempt in attempts) > 1
         ]
 
-    def left_behind(self, worker: Worker) -> bool:
-        """Tell whether a dead worker has calls that no other worker has taken over yet."""
-        return any(self.attempts[a.n][-1] is a and a.value is None for a in worker.attempts)
+    def left_behind(self, worker: Worker) -> list[int]:
+        """Return the calls of a dead worker that no other worker has taken over yet."""
+        return [a.n for a in worker.attempts if self.attempts[a.n][-1] is a and a.value is None]
 
     def joined(self, name: str, pid: int) -> None:
         """Add a worker that was started."""

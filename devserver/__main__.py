@@ -229,7 +229,8 @@ def _bind(host: str, port: int) -> socket.socket:
     except OSError as e:
         reason, _, _ = (e.strerror or str(e)).partition(" (while")  # the rest repeats the address
         raise _UsageError(
-            f"Cannot listen on {host}:{port}: {reason}. Use --port and --poll-port to choose others."
+            f"Cannot listen on {host}:{port}: {reason}. "
+            "Use --port and --poll-port to choose others."
         ) from e
     except OverflowError as e:
         raise _UsageError(
