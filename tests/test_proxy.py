@@ -12,7 +12,7 @@ def test_a_proxy_that_ends_leaves_no_connection_open() -> None:
     """A connection that opened or closed as the proxy ended used to stay open, once in ten runs."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
-        for _ in range(100):
+        for _ in range(50):
             with Proxy(lambda _: True) as proxy:
                 proxy.ports = port, port
                 api, _ = proxy.ports_for("client")
