@@ -36,9 +36,9 @@ QUICK = "tests/test_connections.py"
 ONCE = {
     "pip install uv && uv run python -m demo 10": ("pip install uv && ", ""),
     "uv run --group plot python -m demo 20 --pace 0.02 --kill --plot run.svg": None,
-    'uv run python -m demo 3 --point "resolve factorial-2" --victim server': (
-        "server",
-        "server --pace 0.1",
+    'uv run python -m demo 3 --point "resolve factorial-2" --victim server --pace 1': (
+        "--pace 1",
+        "--pace 0.1",
     ),
     "uv run python -m devserver --help": None,
     "uv run --all-groups pytest --resonate=BINARY": ("BINARY", f"{sys.executable} {QUICK} -n 0"),
