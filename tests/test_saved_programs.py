@@ -52,8 +52,13 @@ def started(process: Process) -> Process:
 
 
 def printed(worker: Process) -> list[str]:
-    """Return the lines of a worker's calls, of which some may come before the greeting."""
-    return [line for line in worker.output if "is running" not in line]
+    """Return the lines of a worker's calls.
+
+    The first call may print at the same moment as the greeting, and then share its line.
+    """
+    greeting = r"(Fibonacci worker|Worker( for \w+ numbers)?) is running\.\.\."
+    lines = [re.sub(greeting, "", line) for line in worker.output]
+    return [line for line in lines if line]
 
 
 def result(client: Process) -> list[str]:
