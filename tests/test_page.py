@@ -91,6 +91,22 @@ def hold(cluster: Cluster, promise_id: str) -> None:
     assert answer.status_code == 201
 
 
+def start_and_hold(
+    page: Page, cluster: Cluster, n: int, *, at: int, workers: int
+) -> tuple[Process, Process]:
+    """Start workers and a client for factorial(n), and wait until a call waits for a held one.
+
+    Returns:
+        The client, and the worker that runs the waiting call.
+    """
+    hold(cluster, f"factorial-{at}")
+    cluster.start_workers(workers)
+    client = cluster.start_client(n)
+    worker = cluster.wait_for_worker(f"factorial({at + 1})")
+    expect(row_of(page, f"factorial-{at + 1}").locator(".what")).to_have_text(f"waits for {at}")
+    return client, worker
+
+
 def launch(cluster: Cluster, *arguments: str) -> tuple[Process, str]:
     """Start one more server, and return it and where it is."""
     port, poll_port = free_ports(2)
@@ -185,10 +201,7 @@ def test_a_worker_that_leaves_with_nothing_to_do_has_not_died(page: Page, cluste
 
 
 def test_a_waiting_call_of_a_dead_worker_needs_no_worker(page: Page, cluster: Cluster) -> None:
-    hold(cluster, "factorial-1")
-    (worker,) = cluster.start_workers(1)
-    cluster.start_client(3)
-    expect(row_of(page, "factorial-2").locator(".what")).to_have_text("waits for 1")
+    _, worker = start_and_hold(page, cluster, 3, at=1, workers=1)
     worker.kill()
     sentence = page.locator("#sentence")
     expect(sentence).to_contain_text(
@@ -239,11 +252,7 @@ def test_ids_are_cut_where_they_are_the_same(page: Page, cluster: Cluster) -> No
 
 def test_a_phone_shows_calls_in_the_middle_of_a_kill(page: Page, cluster: Cluster) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
-    hold(cluster, "factorial-3")
-    cluster.start_workers(3)
-    cluster.start_client(8)
-    victim = cluster.wait_for_worker("factorial(4)")
-    expect(row_of(page, "factorial-4").locator(".what")).to_have_text("waits for 3")
+    _, victim = start_and_hold(page, cluster, 8, at=3, workers=3)
     victim.kill()
     expect(page.locator("#workers .died")).to_be_visible()
     expect(page.locator("#sentence")).to_contain_text("died at")
@@ -351,10 +360,7 @@ def test_comes_back_by_itself_after_the_server(page: Page, cluster: Cluster) -> 
 
 
 def test_an_outage_is_a_band_and_no_death(page: Page, cluster: Cluster) -> None:
-    hold(cluster, "factorial-2")
-    (worker,) = cluster.start_workers(1)
-    client = cluster.start_client(4)
-    expect(row_of(page, "factorial-3").locator(".what")).to_have_text("waits for 2")
+    client, worker = start_and_hold(page, cluster, 4, at=2, workers=1)
     cluster.server.kill()
     cluster.start_server()
     resolve(cluster, "factorial-2", "2")
@@ -405,10 +411,7 @@ def test_the_filter_shows_what_matches_and_what_leads_there(page: Page, cluster:
 
 
 def test_a_promise_has_an_address_of_its_own(page: Page, cluster: Cluster) -> None:
-    hold(cluster, "factorial-1")
-    cluster.start_workers(1)
-    client = cluster.start_client(3)
-    expect(row_of(page, "factorial-2").locator(".what")).to_have_text("waits for 1")
+    client, _ = start_and_hold(page, cluster, 3, at=1, workers=1)
     resolve(cluster, "factorial-1", "1")
     assert client.wait() == 0
     row_of(page, "factorial-2").click()
@@ -538,11 +541,7 @@ def test_j_and_k_go_from_event_to_event(page: Page, cluster: Cluster) -> None:
 
 
 def test_the_page_goes_back_to_the_moment_of_a_kill(page: Page, cluster: Cluster) -> None:
-    hold(cluster, "factorial-2")
-    cluster.start_workers(2)
-    client = cluster.start_client(5)
-    victim = cluster.wait_for_worker("factorial(3)")
-    expect(row_of(page, "factorial-3").locator(".what")).to_have_text("waits for 2")
+    client, victim = start_and_hold(page, cluster, 5, at=2, workers=2)
     victim.kill()
     sentence = page.locator("#sentence")
     expect(sentence).to_contain_text("died at")
@@ -613,11 +612,7 @@ def test_axe_finds_nothing(page: Page, cluster: Cluster, width: int, scheme: str
     page.emulate_media(color_scheme=scheme)  # type: ignore[arg-type]
     expect(page.locator("#empty")).to_be_visible()
     check()
-    hold(cluster, "factorial-2")
-    cluster.start_workers(2)
-    client = cluster.start_client(5)
-    victim = cluster.wait_for_worker("factorial(3)")
-    expect(row_of(page, "factorial-3").locator(".what")).to_have_text("waits for 2")
+    client, victim = start_and_hold(page, cluster, 5, at=2, workers=2)
     check()
     victim.kill()
     expect(page.locator("#sentence")).to_contain_text("died at")
@@ -686,11 +681,7 @@ def test_a_saved_run_opens_without_a_server(
 ) -> None:
     warnings: list[str] = []
     page.on("console", lambda message: warnings.append(message.text))
-    hold(cluster, "factorial-1")
-    cluster.start_workers(2)
-    client = cluster.start_client(4)
-    victim = cluster.wait_for_worker("factorial(2)")
-    expect(row_of(page, "factorial-2").locator(".what")).to_have_text("waits for 1")
+    client, victim = start_and_hold(page, cluster, 4, at=1, workers=2)
     victim.kill()
     create(cluster, "long", parent="factorial-4")
     resolve(cluster, "long", "x" * 1_000)
@@ -734,11 +725,7 @@ def test_a_saved_run_opens_without_a_server(
 
 def test_a_label_covers_no_other_one(page: Page, cluster: Cluster) -> None:
     page.set_viewport_size({"width": 390, "height": 800})
-    hold(cluster, "factorial-1")
-    cluster.start_workers(2)
-    cluster.start_client(3)
-    victim = cluster.wait_for_worker("factorial(2)")
-    expect(row_of(page, "factorial-2").locator(".what")).to_have_text("waits for 1")
+    _, victim = start_and_hold(page, cluster, 3, at=1, workers=2)
     victim.kill()
     labels = page.locator("li.run text")
     expect(labels.filter(has_text="died at")).to_have_count(1)

@@ -1,12 +1,11 @@
 // Exports: the lanes as one SVG file, and the page as one HTML file that opens without a server.
 
 import { headOf, HEIGHT as HEAD } from "/head.js";
-import { laneOf } from "/lane.js";
+import { laneOf, ROW } from "/lane.js";
 import { get } from "/panel.js";
 import { element, paint, text } from "/shapes.js";
 import { content, shortId, shortValue } from "/words.js";
 
-const ROW = 26;
 const LABEL = 160; // px left of the lanes
 const LANE = 800;
 const VALUE = 260;

@@ -5,7 +5,7 @@ import { ticks } from "/runs.js";
 import { line, text } from "/shapes.js";
 import { seconds } from "/words.js";
 
-export const HEIGHT = 42; // px
+export const HEIGHT = 42; // px; also in the style sheet
 const CHARACTER = 6.3; // px of a label, about
 const LABELS = 15; // baselines, px
 const TICKS = 33;

@@ -2,7 +2,7 @@
 
 import { line, rect, text } from "/shapes.js";
 
-const ROW = 26; // px, of which the lane takes the middle
+export const ROW = 26; // a call's row, px, of which the lane takes the middle; also in the style sheet
 const HEIGHT = 14;
 const TOP = 6;
 

@@ -2,13 +2,12 @@
 // than dozens. The rows scroll with the page, and the arrow keys move between them.
 
 import { headOf } from "/head.js";
-import { laneOf, takeoversOf, throughOf } from "/lane.js";
+import { laneOf, ROW, takeoversOf, throughOf } from "/lane.js";
 import { element, paint } from "/shapes.js";
 import { heightOf } from "/tree.js";
 import { count, isPending, seconds, shortId, shortValue, stateName } from "/words.js";
 
 const MARGIN = 200; // px above and below the screen in which there are rows too
-const HEIGHT = 26; // of a call's row, px; also in the style sheet
 const STEP = 14; // of the indentation, px
 const TAIL = 8; // characters at the end of an id that are always shown
 const ICONS = { PENDING: "○", RESOLVED: "✓" };
@@ -285,8 +284,8 @@ export class Rows {
   #go(i, hasFocus = true) {
     this.#chosen = this.#tree.rows[i].key;
     const top = this.#list.getBoundingClientRect().top + this.#tree.rows[i].y;
-    if (top < 2 * HEIGHT) scrollBy(0, top - 2 * HEIGHT);
-    if (top > innerHeight - 3 * HEIGHT) scrollBy(0, top - innerHeight + 3 * HEIGHT);
+    if (top < 2 * ROW) scrollBy(0, top - 2 * ROW);
+    if (top > innerHeight - 3 * ROW) scrollBy(0, top - innerHeight + 3 * ROW);
     this.draw();
     if (hasFocus) this.#rows.get(this.#chosen).focus({ preventScroll: true });
   }
@@ -363,10 +362,10 @@ function drawRails(svg, { indent: depth, rails, branch, isChained, hasCalls }) {
   if (svg.dataset.key === key) return;
   svg.dataset.key = key;
   const x = (column) => 17 + column * STEP;
-  const lines = rails.map((column) => `M${x(column)} 0V${HEIGHT}`);
-  if (branch) lines.push(`M${x(depth - 1)} 0V${HEIGHT / 2 - 4}q0 4 4 4H${x(depth) - 7}`);
-  if (isChained) lines.push(`M${x(depth)} 0V${HEIGHT / 2 - 7}`);
-  if (hasCalls) lines.push(`M${x(depth)} ${HEIGHT / 2 + 7}V${HEIGHT}`);
+  const lines = rails.map((column) => `M${x(column)} 0V${ROW}`);
+  if (branch) lines.push(`M${x(depth - 1)} 0V${ROW / 2 - 4}q0 4 4 4H${x(depth) - 7}`);
+  if (isChained) lines.push(`M${x(depth)} 0V${ROW / 2 - 7}`);
+  if (hasCalls) lines.push(`M${x(depth)} ${ROW / 2 + 7}V${ROW}`);
   svg.replaceChildren(element("path", { d: lines.join("") || "M0 0" }));
 }
 

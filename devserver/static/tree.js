@@ -1,8 +1,10 @@
 // The rows of the tree: each root's run in order, long chains and folded parts left out.
 
+import { HEIGHT } from "/head.js";
+import { ROW } from "/lane.js";
 import { isPending } from "/words.js";
 
-const HEIGHTS = { run: 42, call: 26, fold: 26 }; // of the rows, px; also in the style sheet
+const HEIGHTS = { run: HEIGHT, call: ROW, fold: ROW }; // of the rows, px
 const SHORTEST_FOLD = 60; // calls in a row; shorter chains are shown whole
 const HEAD = 4; // of a long chain: the rows at its beginning, at its end, and around its front
 const TAIL = 2;
