@@ -39,7 +39,7 @@ def small(remote: resonate.Resonate, number: int) -> None:
     """Make one call that does not depend on other calls.
 
     A real server can lose a subscription that arrives while the promise is being resolved. So the
-    client asks again if it has no result after a second.
+    client asks again after a second without a result.
     """
     while True:
         with suppress(TimeoutError):

@@ -95,7 +95,7 @@ def small_calls(contender: Contender, count: int, at_once: int) -> float:
     """Make many independent calls.
 
     Args:
-        contender: what is measured.
+        contender: the contender to measure.
         count: how many calls.
         at_once: how many of them run at any time.
 

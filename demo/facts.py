@@ -1,4 +1,4 @@
-"""What the server knows about a run: each call's attempts, read from the stream `GET /watch`."""
+"""The server's record of a run: each call's attempts, read from the stream `GET /watch`."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def _attempts(event: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         for attempt in lost.get(task["sortId"], []):
             of_promise.append({"isTimer": False} | task | attempt | {"availableOn": available})
             available = attempt["endedOn"]
-        # If a task was completed with its promise before it was sent, there was no attempt.
+        # A task that was completed with its promise before it was sent has no attempt.
         if "processId" in task:
             last = {"isTimer": False} | task | {"availableOn": available}
             of_promise.append(last | {"endedOn": task.get("completedOn")})

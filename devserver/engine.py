@@ -144,9 +144,9 @@ class Engine:
     def notified(self, task_id: str) -> None:
         """Complete a notification, because it was written to its connection.
 
-        The protocol has no answer to a notification. If the server is killed within a moment, the
-        notification may be lost on its way, so the engine waits that long. After a restart, it
-        sends an incomplete notification again.
+        A client does not acknowledge a notification. If the server is killed soon after the write,
+        the notification may not arrive. So the engine completes it a moment later, and sends
+        incomplete notifications again after a restart.
         """
         if not self._notified:
             loop = asyncio.get_running_loop()
@@ -229,7 +229,8 @@ class Engine:
                 # transition is durable, so no lease stays expired for long.
                 silent = tasks.take_back_expired(self._db, now) if durable else set()
                 deliveries = tasks.send_ready(self._db, self._connections.chooser(silent), now)
-                # What is not durable starts leases at most, and none is shorter than MIN_TTL_MS.
+                # A transition that is not durable adds no deadlines except leases, and each lease
+                # lasts at least MIN_TTL_MS.
                 due = deadlines.next_due(self._db, now) if durable else now + tasks.MIN_TTL_MS
         except sqlite3.Error as e:
             # The disk or the file failed, and not one request.

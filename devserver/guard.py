@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from starlette.types import ASGIApp, Receive, Scope, Send
 
-# A name or an address, and a port: RFC 9110, section 7.2. It has no user name.
+# A name or an address, and a port: RFC 9110, section 7.2. A user name is not allowed.
 _AUTHORITY = re.compile(
     r"(?:\[([0-9A-Fa-f:.]+(?:%[\w.%-]+)?)\]|([^\s:/?#@\[\]]+))(?::([0-9]{0,5}))?", re.ASCII
 )

@@ -91,7 +91,8 @@ def serve(
 
     answering: ASGIApp = app if auth is None else BasicAuth(app, *auth)
     if origins:
-        # Outside the authentication, because a browser's preflight request has no password.
+        # CORS comes before the authentication, because browsers send preflight requests without a
+        # password.
         answering = CORSMiddleware(
             answering,
             allow_origins=origins,

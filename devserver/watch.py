@@ -1,4 +1,4 @@
-"""`GET /watch`: what happens in the store, as a stream of server-sent events.
+"""`GET /watch`: the changes in the store, as a stream of server-sent events.
 
 Each watcher reads the store separately, four times a second. Without watchers, this costs nothing.
 A watcher that reads slowly gets fewer and larger events.

@@ -86,7 +86,7 @@ class Messages(MessageSource):
                 break
             except UnreachableError as e:
                 if not waits and time.monotonic() - began > PATIENCE:
-                    # The registry has no public way to find out whether it is empty.
+                    # The SDK offers no public way to check whether the registry is empty.
                     if not self._store.registry._forward_registry:  # noqa: SLF001
                         raise
                     waits = True

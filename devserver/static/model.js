@@ -269,7 +269,7 @@ function attemptsOf(promise) {
       attempts.push({ ...lost, availableOn, isTimer: task.isTimer, leaf: task.leafPromiseId });
       availableOn = lost.endedOn;
     }
-    // If a task was completed with its promise before it was sent, there was no attempt.
+    // A task that was completed with its promise before it was sent has no attempt.
     if (task.completedOn !== undefined && task.processId === undefined) continue;
     attempts.push({
       availableOn, sentOn: task.sentOn, claimedOn: task.claimedOn, endedOn: task.completedOn,

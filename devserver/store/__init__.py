@@ -3,7 +3,7 @@
 - `database`: the SQLite file. `schema.sql`: its tables.
 - `promises`, `tasks`, `schedules`: the transitions. Each is a few statements that belong together.
 - `deadlines`: the transitions that happen because time passes.
-- `changes`: what is new to a watcher.
+- `changes`: the changes that a watcher has not seen.
 - `processes`: connections, and starts of the server.
 - `rows`: reading, inserting and searching rows.
 

@@ -166,7 +166,7 @@ class ProcessEvent(msgspec.Struct, frozen=True, omit_defaults=True, rename="came
 
 
 class Changes(NamedTuple):
-    """What is new to a watcher; each list is in the order of `sort_id`.
+    """The changes that a watcher has not seen; each list is in the order of `sort_id`.
 
     Args:
         promises: promises that are new, or complete now.

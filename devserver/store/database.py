@@ -18,7 +18,7 @@ APPLICATION_ID = 0x5245534F
 SCHEMA_VERSION = 5
 
 
-# What the user can do about a failure.
+# Advice to the user, for each kind of failure.
 REMEDIES = {
     "SQLITE_BUSY": "Another devserver is using it. Stop that one, or use another file with --db.",
     "SQLITE_CANTOPEN": "Choose another file with --db.",

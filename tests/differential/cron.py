@@ -158,7 +158,7 @@ def _create(binary: str, zone: str) -> list[Runs]:
             if response.status_code == 201:
                 schedule = response.json()
                 times = [schedule["createdOn"], schedule["nextRunTime"]]
-                # The real server would try to run a schedule that has no next time, without end.
+                # The real server tries to run a schedule without a next time again and again.
                 api.delete(f"/schedules/{i}")
             created.append(Runs(zone, cron, times))
     return created

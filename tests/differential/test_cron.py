@@ -15,7 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RUNS = read()
-# Go's zero time, which its library returns if there is no such time within five years.
+# Go's zero time. The real server's cron library returns it if a schedule does not run within five
+# years.
 NEVER = -62_135_596_800_000
 
 
