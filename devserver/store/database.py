@@ -126,6 +126,9 @@ def open_database(path: str) -> Database:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         # Check before the first write: the journal mode already changes the file.
         _check_owner(db)
+        # A commit writes whole pages to the log, and each holds only a few changed rows. This
+        # applies to a new file only.
+        db.execute("PRAGMA page_size = 2048")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
         # On macOS, fsync leaves the data in the disk's cache. Other systems ignore these two.
