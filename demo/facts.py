@@ -121,7 +121,7 @@ def _attempts(event: dict[str, Any]) -> dict[str, list[dict[str, Any]]]:
         for attempt in lost.get(task["sortId"], []):
             of_promise.append({"isTimer": False} | task | attempt | {"availableOn": available})
             available = attempt["endedOn"]
-        # A task that was completed with its promise before it was sent has no attempt.
+        # If a promise is completed before the server sends its task, the task has no attempt.
         if "processId" in task:
             last = {"isTimer": False} | task | {"availableOn": available}
             of_promise.append(last | {"endedOn": task.get("completedOn")})

@@ -220,7 +220,7 @@ def test_a_worker_that_hangs_is_named_before_its_time_is_up(page: Page, cluster:
     worker.send_signal(signal.SIGSTOP)
     create(cluster, "other")
     expect(row_of(page, "other")).to_be_visible()
-    # The page itself remembers what it has shown, since the words are there for seconds only.
+    # A script in the page records the words, because they are visible for only a few seconds.
     page.evaluate(
         """() => {
             window.shown = "";
@@ -561,7 +561,7 @@ def test_the_page_goes_back_to_the_moment_of_a_kill(page: Page, cluster: Cluster
     slider.fill("1")
     expect(page.locator("li.call")).to_have_count(1)
     assert "died" not in sentence.inner_text()
-    # What happens meanwhile is there when the page returns to the present.
+    # When the page returns to the present, it shows what happened in the meantime.
     create(cluster, "meanwhile")
     slider.fill("1000")
     expect(row_of(page, "meanwhile")).to_be_visible()

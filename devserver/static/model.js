@@ -269,7 +269,7 @@ function attemptsOf(promise) {
       attempts.push({ ...lost, availableOn, isTimer: task.isTimer, leaf: task.leafPromiseId });
       availableOn = lost.endedOn;
     }
-    // A task that was completed with its promise before it was sent has no attempt.
+    // If a promise is completed before the server sends its task, the task has no attempt.
     if (task.completedOn !== undefined && task.processId === undefined) continue;
     attempts.push({
       availableOn, sentOn: task.sentOn, claimedOn: task.claimedOn, endedOn: task.completedOn,

@@ -126,8 +126,8 @@ def open_database(path: str) -> Database:
         db.execute("PRAGMA locking_mode = EXCLUSIVE")
         # Check before the first write: the journal mode already changes the file.
         _check_owner(db)
-        # A commit writes whole pages to the log, and each holds only a few changed rows. This
-        # applies to a new file only.
+        # A commit writes whole pages to the log, even if only a few rows in them have changed, so
+        # small pages cost less. SQLite ignores this for a file that already has pages.
         db.execute("PRAGMA page_size = 2048")
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = FULL")
