@@ -1,12 +1,13 @@
 """Runs transitions of the store in transactions, and acts on the results after the commit.
 
-All requests that are ready at the same moment share one commit. After the commit, the engine
-answers them and sends the messages that they led to. A commit blocks the event loop while the disk
-writes. SQLite has one writer, so no other request could proceed in that time.
+All requests that are ready at the same moment share one commit. After the commit, the engine sends
+the messages that they led to, waits for the disk, and answers them. A process that gets a message
+has to claim its task first. So it can already do this while the engine waits for the disk.
 
 A commit is on disk before the engine answers, unless it only claims or completes tasks or renews
 leases. A power failure also ends the processes on this machine that have claimed tasks, so an older
-state of the tasks is then as good as the newest one.
+state of the tasks is then as good as the newest one. But no answer, and no notification, contains
+anything that is not on disk: such commits wait for the earlier ones.
 """
 
 from __future__ import annotations
@@ -73,6 +74,9 @@ class Engine:
         self._failed = failed
         self._connections = connections
         self._waiting: Batch = []
+        # What to answer once it is on disk, and whether the engine will wait for the disk.
+        self._unanswered: list[tuple[Batch, list[Any], list[Delivery]]] = []
+        self._must_sync = False
         self._notified: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
         # The difference between the clock and the time that really passes (ms).
@@ -221,11 +225,12 @@ class Engine:
         jump = _clock_offset() - self._clock_offset
         durable = any(waiting.durable for waiting in batch)
         try:
-            with transaction(self._db, durable=durable):
+            changes = self._db.total_changes
+            with transaction(self._db):
                 if abs(jump) >= CLOCK_JUMP_MS:
                     tasks.move_leases(self._db, jump)
                 outcomes = [self._outcome(waiting.transition, now) for waiting in batch]
-                # A new counter must be on disk before a process learns it. The clock's own
+                # A new counter must be on disk before a process claims it. The clock's own
                 # transition is durable, so no lease stays expired for long.
                 silent = tasks.take_back_expired(self._db, now) if durable else set()
                 deliveries = tasks.send_ready(self._db, self._connections.chooser(silent), now)
@@ -248,11 +253,43 @@ class Engine:
         else:
             if abs(jump) >= CLOCK_JUMP_MS:
                 self._clock_offset += jump
-            _settle(batch, outcomes)
             for process_id in silent:
                 self._connections.fell_silent(process_id)
-            self._deliver(deliveries)
+            notifications = [one for one in deliveries if one.message.type == "notify"]
+            self._deliver([one for one in deliveries if one.message.type != "notify"])
+            self._unanswered.append((batch, outcomes, notifications))
+            self._answer_later(must_sync=durable and self._db.total_changes > changes)
             self._check_clock_by(due)
+
+    def _answer_later(self, *, must_sync: bool) -> None:
+        """Answer once the commits are on disk.
+
+        Args:
+            must_sync: whether the latest commit must be on disk.
+        """
+        if self._must_sync:
+            return  # will answer these requests too
+        self._must_sync = must_sync
+        if must_sync:
+            # Before the loop calls it, the streams write the messages.
+            asyncio.get_running_loop().call_soon(self._answer)
+        else:
+            self._answer()
+
+    def _answer(self) -> None:
+        unanswered, self._unanswered = self._unanswered, []
+        try:
+            if self._must_sync:
+                self._must_sync = False
+                self._db.sync()
+        except sqlite3.Error as e:
+            for batch, _, _ in unanswered:
+                _settle(batch, [e] * len(batch))
+            self._failed(e)
+        else:
+            for batch, outcomes, notifications in unanswered:
+                _settle(batch, outcomes)
+                self._deliver(notifications)
 
     def _outcome(self, transition: Transition[Any], now: int) -> Any:
         try:

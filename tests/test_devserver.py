@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import socket
+import sys
 from contextlib import closing
 from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
-from cluster import Cluster, free_ports
+from cluster import ROOT, Cluster, Process, free_ports
 from devserver.store.database import open_database
 from tests.api import FAR, complete, create, invoke
 from tests.listener import Listener
 from tests.programs import run, start
+from tests.tracing import needs_strace
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -170,6 +173,37 @@ runpy.run_module("devserver", run_name="__main__", alter_sys=True)
         assert promise == "devserver stopped. All acknowledged data is safe."
 
         with start("-m", *arguments, cwd=tmp_path) as again:
+            again.wait_for("Watch it")
+            assert [api.get(f"/promises/{p['id']}").json() for p in acknowledged] == acknowledged
+
+
+@needs_strace
+def test_a_failing_disk_stops_the_server_and_loses_nothing(tmp_path: Path) -> None:
+    port, poll_port = free_ports(2)
+    arguments = ["-m", "devserver", "--port", str(port), "--poll-port", str(poll_port)]
+    command = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=fdatasync:error=EIO:when=20+"]
+    command += [sys.executable, *arguments]
+    env = os.environ | {"PYTHONPATH": str(ROOT)}
+    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as api:
+        with Process("server", command, env=env, cwd=tmp_path) as server:
+            server.wait_for("Watch it")
+            acknowledged = []
+            for i in range(30):
+                response = api.post("/promises", json={"id": f"p{i}", "timeout": FAR})
+                if response.status_code == 500:
+                    break
+                acknowledged.append(response.json())
+            assert response.json()["error"]["code"] == 50004
+            assert server.wait() == 1
+            path = tmp_path / "devserver.db"
+            failure, promise = server.errors
+            assert failure == (
+                f"devserver: Cannot use the database {path}: disk I/O error: Input/output error. "
+                "Check the disk and start again."
+            )
+            assert promise == "devserver stopped. All acknowledged data is safe."
+        assert acknowledged
+        with start(*arguments, cwd=tmp_path) as again:
             again.wait_for("Watch it")
             assert [api.get(f"/promises/{p['id']}").json() for p in acknowledged] == acknowledged
 

@@ -18,6 +18,7 @@ from devserver.store.promises import Caller
 
 if TYPE_CHECKING:
     import sqlite3
+    from pathlib import Path
 
     from devserver.engine import Transition
     from devserver.store.database import Database
@@ -96,6 +97,31 @@ def test_a_message_that_was_not_claimed_goes_to_another_connection() -> None:
         assert (sent.task_id, sent.message.task.counter) == ("__invoke:p", 1)
         assert (sent_again.task_id, sent_again.message.task.counter) == ("__invoke:p", 2)
         assert connections.members() == [("workers", "one", True), ("workers", "two", False)]
+
+    asyncio.run(run())
+    db.close()
+
+
+def test_an_answer_does_not_overtake_what_it_depends_on(
+    tmp_path: Path,
+) -> None:
+    db = open_database(str(tmp_path / "x.db"))
+    worker = Connection("workers", "one")
+    request = CreatePromise(id="p", timeout=2**42, tags={"resonate:invoke": "poll://any@workers"})
+
+    async def run() -> None:
+        connections = Connections()
+        connections.add(worker)
+        engine = Engine(db, connections, failed=print)
+        creation = asyncio.create_task(
+            engine.run(lambda db, now: promises.create(db, request, Caller(), now))
+        )
+        assert await worker.next() is not None
+        assert not creation.done()
+        # A claim does not need the disk itself, but it would tell the worker about the promise.
+        await engine.run(lambda *_: None, durable=False)
+        assert creation.done()
+        engine.stop()
 
     asyncio.run(run())
     db.close()

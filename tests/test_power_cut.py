@@ -1,8 +1,9 @@
-"""After a power failure at any moment, the file still holds everything that was acknowledged.
+"""After a power failure at any moment, the file still holds everything that a program was told.
 
 A trace of the server's system calls shows what it wrote, when it waited for the disk, and when it
-answered. From the trace, the test creates files as a power failure could leave them: with
-everything that was written before the last sync, and any of the sectors that were written later.
+answered or sent a notification. From the trace, the test creates files as a power failure could
+leave them: with everything that was written before the last sync, and any of the sectors that were
+written later.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import re
 import shutil
 import sqlite3
-import subprocess
 import sys
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
@@ -26,17 +26,20 @@ import pytest
 from cluster import ROOT, Process, free_ports
 from devserver.models import Promise, PromiseState
 from devserver.store.rows import find_promise
+from tests.listener import Listener
+from tests.tracing import needs_strace
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 FAR = 4_000_000_000_000
 CLIENTS = 3
 CHAINS = 8  # for each client
-CUTS = 120
+CUTS = 120  # besides one after each answer
 SECTOR = 512
 CALL = re.compile(r'(\w+)\((\w+)(?:, (?:"((?:\\x..)*)"(?:\.\.\.)?, )?(.*))?\) += (\d+)')
+MESSAGE = re.compile(rb"data: (.+)\n\n")
 CALLS = "openat,pwrite64,write,fdatasync,fsync,ftruncate"
 
 
@@ -56,44 +59,59 @@ class Truncate(NamedTuple):
 
 
 class Answer(NamedTuple):
+    """An answer or a message."""
+
     body: dict[str, Any]
 
 
 type Event = Write | Sync | Truncate | Answer
 
 
-def can_trace() -> bool:
-    strace = shutil.which("strace")
-    if strace is None:
-        return False
-    command = [strace, "-o", "/dev/null", "true"]
-    return subprocess.run(command, capture_output=True, check=False).returncode == 0
-
-
-def work(url: str, number: int) -> None:
+def work(url: str, poll_url: str, number: int) -> None:
     """Create, claim, await and resolve promises, with values that fill up to some pages."""
     random = Random(number)
+    listener = Listener(poll_url, "clients", str(number))
 
     def value() -> dict[str, str]:
         return {"data": "QUJD" * random.randrange(1, 3_000)}
 
-    with httpx.Client(base_url=url, timeout=None) as api:  # noqa: S113 - the test has a limit
+    # The test has a limit.
+    with closing(listener), httpx.Client(base_url=url, timeout=None) as api:  # noqa: S113
         for chain in range(CHAINS):
+            tags = {"resonate:invoke": f"poll://any@group{number}"}
+            body = {"id": f"{number}.{chain}.call", "timeout": FAR, "param": value(), "tags": tags}
+            api.post("/promises", json=body).raise_for_status()
             root, leaf = f"{number}.{chain}", f"{number}.{chain}.leaf"
             tags = {"resonate:invoke": "poll://any@workers"}
             for name in (root, leaf):
                 body = {"id": name, "timeout": FAR, "param": value(), "tags": tags}
                 api.post("/promises", json=body).raise_for_status()
+            subscription = {"id": "client", "timeout": FAR, "recv": f"poll://uni@clients/{number}"}
+            api.post(f"/promises/subscribe/{root}", json=subscription).raise_for_status()
+            claimer = {"processId": "worker", "ttl": 60_000}
             task = {"id": f"__invoke:{root}", "counter": 1}
-            api.post(
-                "/tasks/claim", json=task | {"processId": "worker", "ttl": 60_000}
-            ).raise_for_status()
+            api.post("/tasks/claim", json=task | claimer).raise_for_status()
             callback = {"rootPromiseId": root, "timeout": FAR, "recv": "poll://any@workers"}
             api.post(f"/promises/callback/{leaf}", json=callback).raise_for_status()
             api.post("/tasks/complete", json=task).raise_for_status()
             for name in random.choice([[leaf], [leaf, root], []]):
                 body = {"state": "RESOLVED", "value": value()}
                 api.patch(f"/promises/{name}", json=body).raise_for_status()
+                if name == leaf:
+                    resume = {"id": f"__resume:{root}:{leaf}", "counter": 1}
+                    api.post("/tasks/claim", json=resume | claimer).raise_for_status()
+                else:
+                    listener.next()
+
+
+def claim(url: str, poll_url: str, number: int) -> None:
+    """Claim tasks as soon as the messages arrive, which is before their promises are on disk."""
+    listener = Listener(poll_url, f"group{number}", f"eager{number}")
+    with closing(listener), httpx.Client(base_url=url, timeout=None) as api:  # noqa: S113
+        for _ in range(CHAINS):
+            task, counter = listener.next_task()
+            body = {"id": task, "counter": counter, "processId": listener.id, "ttl": 60_000}
+            api.post("/tasks/claim", json=body).raise_for_status()
 
 
 def events(trace: str, path: Path) -> Iterator[Event]:
@@ -113,6 +131,8 @@ def events(trace: str, path: Path) -> Iterator[Event]:
         elif call == "write" and fd not in files:
             if data.startswith(b"{"):
                 yield Answer(json.loads(data))
+            for message in MESSAGE.findall(data):
+                yield Answer(json.loads(message))
         elif fd in files:
             match call:
                 case "pwrite64":
@@ -188,9 +208,20 @@ def check(path: Path, promises: dict[str, Promise], callbacks: set[str]) -> None
         assert len(set(map(tuple, out))) == len(out), "two tasks of a promise are out"
 
 
-@pytest.mark.skipif(not can_trace(), reason="needs strace, and permission to trace a process")
-def test_acknowledged_changes_survive_a_power_failure(tmp_path: Path) -> None:
-    path, trace = tmp_path / "traced" / "devserver.db", tmp_path / "trace"
+def promises_in(body: dict[str, Any]) -> Iterator[Promise]:
+    """Read the promises in an answer or a message."""
+    if "promises" in body:  # of a claim
+        found = [about["data"] for about in body["promises"].values()]
+    else:
+        found = [body.get("promise", body)]
+    for promise in found:
+        if "state" in promise:
+            yield msgspec.convert(promise, Promise, strict=False)
+
+
+def traced(folder: Path, use: Callable[[str, str], None]) -> list[Event]:
+    """Run a server, and trace it while a function uses its two ports."""
+    path, trace = folder / "traced" / "devserver.db", folder / "trace"
     path.parent.mkdir()
     port, poll_port = free_ports(2)
     command = ["strace", "-qq", "-xx", "-s", "100000", "-e", f"trace={CALLS}", "-o", str(trace)]
@@ -198,20 +229,52 @@ def test_acknowledged_changes_survive_a_power_failure(tmp_path: Path) -> None:
     command += ["--port", str(port), "--poll-port", str(poll_port)]
     with Process("server", command, cwd=ROOT) as server:
         server.wait_for("Data in")
-        with ThreadPoolExecutor(CLIENTS) as pool:
-            list(pool.map(lambda number: work(f"http://127.0.0.1:{port}", number), range(CLIENTS)))
-    happened = list(events(trace.read_text(), path))
+        use(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{poll_port}")
+    return list(events(trace.read_text(), path))
+
+
+@needs_strace
+def test_a_message_leaves_while_the_server_waits_for_the_disk(tmp_path: Path) -> None:
+    def use(url: str, poll_url: str) -> None:
+        with closing(Listener(poll_url, "workers", "one")) as worker:
+            tags = {"resonate:invoke": "poll://any@workers"}
+            body = {"id": "p", "timeout": FAR, "tags": tags}
+            httpx.post(f"{url}/promises", json=body).raise_for_status()
+            worker.next_task()
+
+    *_, message, disk, answer = [
+        event for event in traced(tmp_path, use) if isinstance(event, Answer | Sync)
+    ]
+    assert isinstance(message, Answer)
+    assert message.body["type"] == "invoke"
+    assert isinstance(disk, Sync)
+    assert isinstance(answer, Answer)
+    assert answer.body["id"] == "p"
+
+
+@needs_strace
+def test_what_a_program_was_told_survives_a_power_failure(tmp_path: Path) -> None:
+
+    def use(url: str, poll_url: str) -> None:
+        with ThreadPoolExecutor(2 * CLIENTS) as pool:
+            jobs = [
+                pool.submit(program, url, poll_url, number)
+                for program in (work, claim)
+                for number in range(CLIENTS)
+            ]
+        for job in jobs:
+            job.result()
+
+    happened = traced(tmp_path, use)
     answers = [place for place, event in enumerate(happened) if isinstance(event, Answer)]
     random = Random(0)
-    cuts = {*random.sample(range(answers[0], len(happened)), CUTS), len(happened) - 1}
+    cuts = {*answers, *random.sample(range(answers[0], len(happened)), CUTS)}
     disk = Disk()
     promises: dict[str, Promise] = {}
     callbacks: set[str] = set()
     for place, event in enumerate(happened):
         if isinstance(event, Answer):
-            promise = event.body.get("promise", event.body)
-            if "state" in promise:
-                promises[promise["id"]] = msgspec.convert(promise, Promise, strict=False)
+            promises |= {promise.id: promise for promise in promises_in(event.body)}
             if callback := event.body.get("callback"):
                 callbacks.add(callback["id"])
         else:
@@ -223,5 +286,5 @@ def test_acknowledged_changes_survive_a_power_failure(tmp_path: Path) -> None:
             copy.with_name("devserver.db-wal").write_bytes(disk.after_power_failure("wal", random))
             check(copy, promises, callbacks)
             shutil.rmtree(copy.parent)
-    assert len(promises) == 2 * CLIENTS * CHAINS
-    assert len(callbacks) == CLIENTS * CHAINS
+    assert len(promises) == 3 * CLIENTS * CHAINS
+    assert len(callbacks) == 2 * CLIENTS * CHAINS  # with the subscriptions

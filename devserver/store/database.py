@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import sqlite3
+import sys
 import time
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING, Self, override
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -62,22 +64,41 @@ class Database(sqlite3.Connection):
         self.row_factory = sqlite3.Row
         self.path = path
         self._files: dict[str, tuple[int, int]] = {}
-        self._waits_for_disk = True  # as `open_database` sets it
+        self._log: int | None = None
 
-    def wait_for_disk(self, wait: bool) -> None:
-        """Set whether commits return only when they are on disk.
+    def sync(self) -> None:
+        """Wait until all commits are on disk, and check that the files are still in place.
 
-        A commit that does not wait is on disk as soon as a later commit has waited, because both
-        are in the same log. Until then, only a power failure can undo it.
+        A commit itself does not wait. Until the next `sync`, a power failure can undo it, but a
+        crash of this process cannot.
+
+        Raises:
+            LostFileError: see `check_files`.
+            sqlite3.OperationalError: the disk failed.
         """
-        if wait != self._waits_for_disk:
-            self.execute(f"PRAGMA synchronous = {'FULL' if wait else 'NORMAL'}")
-            self._waits_for_disk = wait
+        if self._log is None:
+            return
+        try:
+            _flush(self._log)
+        except OSError as e:
+            error = sqlite3.OperationalError(f"disk I/O error: {e.strerror}")
+            error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
+            raise error from e
+        self.check_files()
+
+    @override
+    def close(self) -> None:
+        super().close()
+        if self._log is not None:
+            os.close(self._log)
+            self._log = None
 
     def remember_files(self) -> None:
-        """Remember which files are open, for `check_files`."""
+        """Remember which files are open, for `sync` and `check_files`."""
         if self.path != ":memory:":
-            self._files = {name: _identity(name) for name in (self.path, f"{self.path}-wal")}
+            log = f"{self.path}-wal"
+            self._log = os.open(log, os.O_RDWR)
+            self._files = {name: _identity(name) for name in (self.path, log)}
 
     def check_files(self) -> None:
         """Check that the open files are still the ones at the path.
@@ -130,9 +151,10 @@ def open_database(path: str) -> Database:
         # small pages cost less. SQLite ignores this for a file that already has pages.
         db.execute("PRAGMA page_size = 2048")
         db.execute("PRAGMA journal_mode = WAL")
-        db.execute("PRAGMA synchronous = FULL")
-        # On macOS, fsync leaves the data in the disk's cache. Other systems ignore these two.
-        db.execute("PRAGMA fullfsync = ON")
+        # SQLite waits for the disk only when it moves commits from the log to the file.
+        # `Database.sync` waits for the log.
+        db.execute("PRAGMA synchronous = NORMAL")
+        # On macOS, fsync leaves the data in the disk's cache. Other systems ignore this.
         db.execute("PRAGMA checkpoint_fullfsync = ON")
         with transaction(db):
             _create_tables(db)
@@ -144,6 +166,14 @@ def open_database(path: str) -> Database:
             raise DatabaseError.of(path, e) from e
         raise DatabaseError(f"Cannot use the database {path}: {e}") from e
     return db
+
+
+def _flush(file: int) -> None:
+    """Wait until everything that was written to an open file is on disk."""
+    if sys.platform == "darwin":
+        fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+    else:
+        os.fdatasync(file)
 
 
 def _identity(name: str) -> tuple[int, int]:
@@ -170,18 +200,11 @@ def _create_tables(db: sqlite3.Connection) -> None:
 
 
 @contextmanager
-def transaction(db: Database, *, durable: bool = True) -> Iterator[None]:
+def transaction(db: Database) -> Iterator[None]:
     """Commit what the block does, or undo it if the block raises.
 
-    Args:
-        db: the database.
-        durable: whether to wait until the changes are on disk, and to check that the file is still
-            the one at its path.
-
-    Raises:
-        LostFileError: the changes were committed, but to a file that was deleted or replaced.
+    The commit is on disk after the next `Database.sync`.
     """
-    db.wait_for_disk(durable)
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -190,5 +213,3 @@ def transaction(db: Database, *, durable: bool = True) -> Iterator[None]:
         if db.in_transaction:
             db.execute("ROLLBACK")
         raise
-    if durable:
-        db.check_files()
