@@ -74,7 +74,7 @@ class Engine:
         self._failed = failed
         self._connections = connections
         self._waiting: Batch = []
-        # What to answer once it is on disk, and whether the engine will wait for the disk.
+        # What to answer and to send once it is on disk, and whether the engine will wait for that.
         self._unanswered: list[tuple[Batch, list[Any], list[Delivery]]] = []
         self._must_sync = False
         self._notified: list[str] = []
@@ -255,9 +255,13 @@ class Engine:
                 self._clock_offset += jump
             for process_id in silent:
                 self._connections.fell_silent(process_id)
-            notifications = [one for one in deliveries if one.message.type == "notify"]
-            self._deliver([one for one in deliveries if one.message.type != "notify"])
-            self._unanswered.append((batch, outcomes, notifications))
+            # A notification contains a value, which must be on disk first. The messages after it
+            # wait too, so that each connection gets its messages in order.
+            has_value = any(delivery.message.type == "notify" for delivery in deliveries)
+            held = deliveries if has_value or any(held for *_, held in self._unanswered) else []
+            if not held:
+                self._deliver(deliveries)
+            self._unanswered.append((batch, outcomes, held))
             self._answer_later(must_sync=durable and self._db.total_changes > changes)
             self._check_clock_by(due)
 
@@ -287,9 +291,9 @@ class Engine:
                 _settle(batch, [e] * len(batch))
             self._failed(e)
         else:
-            for batch, outcomes, notifications in unanswered:
+            for batch, outcomes, held in unanswered:
                 _settle(batch, outcomes)
-                self._deliver(notifications)
+                self._deliver(held)
 
     def _outcome(self, transition: Transition[Any], now: int) -> Any:
         try:
