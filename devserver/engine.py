@@ -1,13 +1,13 @@
 """Runs transitions of the store in transactions, and acts on the results after the commit.
 
 All requests that are ready at the same moment share one commit. After the commit, the engine sends
-the messages that they led to, waits for the disk, and answers them. A process that gets a message
-has to claim its task first. So it can already do this while the engine waits for the disk.
+the messages that they led to, waits for the disk, and answers them. A message contains no values,
+so the worker can send its claim while the engine waits for the disk.
 
 A commit is on disk before the engine answers, unless it only claims or completes tasks or renews
 leases. A power failure also ends the processes on this machine that have claimed tasks, so an older
-state of the tasks is then as good as the newest one. But no answer, and no notification, contains
-anything that is not on disk: such commits wait for the earlier ones.
+state of the tasks is then as good as the newest one. Every answer still waits for the earlier
+commits, because it may contain their values. So does a notification, which contains a value.
 """
 
 from __future__ import annotations
@@ -77,6 +77,8 @@ class Engine:
         # What to answer and to send once it is on disk, and whether the engine will wait for that.
         self._unanswered: list[tuple[Batch, list[Any], list[Delivery]]] = []
         self._must_sync = False
+        # After this, the next wait for the disk may succeed although the system has lost commits.
+        self._failure: sqlite3.Error | None = None
         self._notified: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
         # The difference between the clock and the time that really passes (ms).
@@ -266,13 +268,13 @@ class Engine:
             self._check_clock_by(due)
 
     def _answer_later(self, *, must_sync: bool) -> None:
-        """Answer once the commits are on disk.
+        """Answer the latest commit's requests as soon as that commit is on disk.
 
         Args:
-            must_sync: whether the latest commit must be on disk.
+            must_sync: whether it must be. Otherwise, only the commits before it must be.
         """
         if self._must_sync:
-            return  # will answer these requests too
+            return  # the loop will call `_answer`
         self._must_sync = must_sync
         if must_sync:
             # Before the loop calls it, the streams write the messages.
@@ -282,18 +284,19 @@ class Engine:
 
     def _answer(self) -> None:
         unanswered, self._unanswered = self._unanswered, []
-        try:
-            if self._must_sync:
-                self._must_sync = False
+        if self._must_sync and self._failure is None:
+            try:
                 self._db.sync()
-        except sqlite3.Error as e:
-            for batch, _, _ in unanswered:
-                _settle(batch, [e] * len(batch))
-            self._failed(e)
-        else:
-            for batch, outcomes, held in unanswered:
+            except sqlite3.Error as e:
+                self._failure = e
+                self._failed(e)
+        self._must_sync = False
+        for batch, outcomes, held in unanswered:
+            if self._failure is None:
                 _settle(batch, outcomes)
                 self._deliver(held)
+            else:
+                _settle(batch, [self._failure] * len(batch))
 
     def _outcome(self, transition: Transition[Any], now: int) -> Any:
         try:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import errno
+import sqlite3
 import time
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +19,6 @@ from devserver.store.database import open_database
 from devserver.store.promises import Caller
 
 if TYPE_CHECKING:
-    import sqlite3
     from pathlib import Path
 
     from devserver.engine import Transition
@@ -124,6 +125,33 @@ def test_an_answer_does_not_overtake_what_it_depends_on(
         engine.stop()
 
     asyncio.run(run())
+    db.close()
+
+
+def test_the_engine_acknowledges_nothing_after_a_failure_of_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = open_database(str(tmp_path / "x.db"))
+    failures: list[sqlite3.Error] = []
+
+    async def run() -> None:
+        engine = Engine(db, Connections(), failures.append)
+        await engine.run(create("before"))
+        with monkeypatch.context() as broken:
+            broken.setattr("devserver.store.database._flush", fail)
+            with pytest.raises(sqlite3.OperationalError, match="Input/output error"):
+                await engine.run(create("lost"))
+        # Now the disk works again, but the system may have dropped the promise "lost".
+        for transition in (create("after"), lambda db, now: promises.get(db, "lost", now)):
+            with pytest.raises(sqlite3.OperationalError, match="Input/output error"):
+                await engine.run(transition)
+        engine.stop()
+
+    def fail(_: int) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    asyncio.run(run())
+    assert len(failures) == 1
     db.close()
 
 
