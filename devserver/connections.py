@@ -144,10 +144,15 @@ class Connections:
         return choose
 
     def send(self, delivery: Delivery) -> None:
-        """Put a message on its stream, and move the stream to the end of its group's turns."""
+        """Put a message on its stream, and move the stream to the end of its group's turns.
+
+        If the stream has closed since it was chosen, the engine sends the message again.
+        """
         connection = delivery.connection
-        self._groups[connection.group].move_to_end(connection.id)
-        connection.send(delivery)
+        group = self._members(connection.group)
+        if group.get(connection.id) is connection:
+            group.move_to_end(connection.id)
+            connection.send(delivery)
 
     def members(self) -> list[tuple[str, str, bool]]:
         """List the group and the id of each stream, and whether it is silent."""

@@ -43,6 +43,14 @@ class _Waiting(NamedTuple):
     durable: bool
 
 
+class _Committed(NamedTuple):
+    """A batch, its outcomes, and the messages that wait for the disk like the answers."""
+
+    batch: Batch
+    outcomes: list[Any]
+    held: list[Delivery]
+
+
 logger = logging.getLogger(__name__)
 
 # The engine checks the clock at least this often (seconds), because the clock may be set.
@@ -74,8 +82,8 @@ class Engine:
         self._failed = failed
         self._connections = connections
         self._waiting: Batch = []
-        # What to answer and to send once it is on disk, and whether the engine will wait for that.
-        self._unanswered: list[tuple[Batch, list[Any], list[Delivery]]] = []
+        self._unanswered: list[_Committed] = []
+        # Whether one of them must be on disk before the engine answers.
         self._must_sync = False
         # After this, the next wait for the disk may succeed although the system has lost commits.
         self._failure: sqlite3.Error | None = None
@@ -260,10 +268,11 @@ class Engine:
             # A notification contains a value, which must be on disk first. The messages after it
             # wait too, so that each connection gets its messages in order.
             has_value = any(delivery.message.type == "notify" for delivery in deliveries)
-            held = deliveries if has_value or any(held for *_, held in self._unanswered) else []
-            if not held:
+            must_wait = has_value or any(earlier.held for earlier in self._unanswered)
+            if not must_wait:
                 self._deliver(deliveries)
-            self._unanswered.append((batch, outcomes, held))
+            held = deliveries if must_wait else []
+            self._unanswered.append(_Committed(batch, outcomes, held))
             self._answer_later(must_sync=durable and self._db.total_changes > changes)
             self._check_clock_by(due)
 

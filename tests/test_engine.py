@@ -9,11 +9,18 @@ import time
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from msgspec import Raw
 
 from devserver.connections import Connection, Connections
 from devserver.engine import Engine
 from devserver.errors import Code, ProtocolError
-from devserver.models import CompletePromise, CreatePromise, CreatePromiseAndTask, TaskClaimer
+from devserver.models import (
+    CompletePromise,
+    CreatePromise,
+    CreatePromiseAndTask,
+    CreateSubscription,
+    TaskClaimer,
+)
 from devserver.store import promises
 from devserver.store.database import open_database
 from devserver.store.promises import Caller
@@ -125,6 +132,47 @@ def test_an_answer_does_not_overtake_what_it_depends_on(
         engine.stop()
 
     asyncio.run(run())
+    db.close()
+
+
+def test_a_notification_is_sent_again_if_its_connection_closes_during_the_wait_for_the_disk(
+    tmp_path: Path,
+) -> None:
+    db = open_database(str(tmp_path / "x.db"))
+    subscription = CreateSubscription("client", Raw(b'"poll://uni@clients/one"'), 2**42)
+    resolution = CompletePromise(state="RESOLVED")
+    problems: list[dict[str, Any]] = []
+
+    async def run() -> None:
+        asyncio.get_running_loop().set_exception_handler(lambda _, one: problems.append(one))
+        connections = Connections()
+        closing = Connection("clients", "one")
+        connections.add(closing)
+        engine = Engine(db, connections, failed=print)
+        await engine.run(create("p"))
+        await engine.run(
+            lambda db, now: promises.create_subscription(db, "p", subscription, Caller(), now)
+        )
+
+        def close() -> None:
+            connections.remove(closing)
+            engine.disconnected("one", "clients", has_ended=True)
+
+        def resolve(db: sqlite3.Connection, now: int) -> None:
+            promises.complete(db, "p", resolution, Caller(), now)
+            asyncio.get_running_loop().call_soon(close)
+
+        await engine.run(resolve)
+        again = Connection("clients", "one")
+        connections.add(again)
+        engine.connected("one", "clients")
+        notification = await again.next()
+        assert notification is not None
+        assert notification.message.type == "notify"
+        engine.stop()
+
+    asyncio.run(run())
+    assert problems == []
     db.close()
 
 
