@@ -85,7 +85,6 @@ class Engine:
         self._unanswered: list[_Committed] = []
         # Whether one of them must be on disk before the engine answers.
         self._must_sync = False
-        # After this, the next wait for the disk may succeed although the system has lost commits.
         self._failure: sqlite3.Error | None = None
         self._notified: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -105,7 +104,7 @@ class Engine:
 
         Raises:
             ProtocolError: the transition refused the request.
-            sqlite3.Error: the database failed. Nothing was changed.
+            sqlite3.Error: the database or the disk failed. The change may be there after a restart.
         """
         result: T = await self._enqueue(transition, durable=durable)
         return result
@@ -123,6 +122,8 @@ class Engine:
         """Stop watching the clock, and complete the notifications that were written."""
         if self._timer is not None:
             self._timer.cancel()
+        if self._failure is not None:
+            return
         now = time.time_ns() // 1_000_000
         with suppress(sqlite3.Error), transaction(self._db):
             tasks.complete_notified(self._db, self._notified, now)
@@ -228,7 +229,10 @@ class Engine:
 
     def _commit_waiting(self) -> None:
         batch, self._waiting = self._waiting, []
-        self._commit(batch)
+        if self._failure is None:
+            self._commit(batch)
+        else:
+            _settle(batch, [self._failure] * len(batch))
 
     def _commit(self, batch: Batch) -> None:
         now = time.time_ns() // 1_000_000
@@ -247,10 +251,12 @@ class Engine:
                 # A transition that is not durable adds no deadlines except leases, and each lease
                 # lasts at least MIN_TTL_MS.
                 due = deadlines.next_due(self._db, now) if durable else now + tasks.MIN_TTL_MS
+            if durable:
+                self._db.check_files()
         except sqlite3.Error as e:
             # The disk or the file failed, and not one request.
             _settle(batch, [e] * len(batch))
-            self._failed(e)
+            self._fail(e)
         except Exception as e:  # noqa: BLE001 - one transition is faulty
             if len(batch) == 1:
                 _settle(batch, [e])
@@ -265,16 +271,21 @@ class Engine:
                 self._clock_offset += jump
             for process_id in silent:
                 self._connections.fell_silent(process_id)
-            # A notification contains a value, which must be on disk first. The messages after it
-            # wait too, so that each connection gets its messages in order.
-            has_value = any(delivery.message.type == "notify" for delivery in deliveries)
-            must_wait = has_value or any(earlier.held for earlier in self._unanswered)
-            if not must_wait:
-                self._deliver(deliveries)
-            held = deliveries if must_wait else []
-            self._unanswered.append(_Committed(batch, outcomes, held))
-            self._answer_later(must_sync=durable and self._db.total_changes > changes)
+            self._unanswered.append(_Committed(batch, outcomes, self._send(deliveries)))
+            self._answer_later(must_sync=durable and self._db.total_changes != changes)
             self._check_clock_by(due)
+
+    def _send(self, deliveries: list[Delivery]) -> list[Delivery]:
+        """Send messages, or return those that must wait until everything so far is on disk.
+
+        A notification must wait, because it contains a value. The messages after it wait too, so
+        that each connection gets its messages in order.
+        """
+        has_value = any(delivery.message.type == "notify" for delivery in deliveries)
+        if has_value or any(earlier.held for earlier in self._unanswered):
+            return deliveries
+        self._deliver(deliveries)
+        return []
 
     def _answer_later(self, *, must_sync: bool) -> None:
         """Answer the latest commit's requests as soon as that commit is on disk.
@@ -297,8 +308,7 @@ class Engine:
             try:
                 self._db.sync()
             except sqlite3.Error as e:
-                self._failure = e
-                self._failed(e)
+                self._fail(e)
         self._must_sync = False
         for batch, outcomes, held in unanswered:
             if self._failure is None:
@@ -306,6 +316,12 @@ class Engine:
                 self._deliver(held)
             else:
                 _settle(batch, [self._failure] * len(batch))
+
+    def _fail(self, error: sqlite3.Error) -> None:
+        """Stop the server, and do not commit again; see `Database.sync`."""
+        self._failure = error
+        self._db.keep_log()
+        self._failed(error)
 
     def _outcome(self, transition: Transition[Any], now: int) -> Any:
         try:

@@ -6,6 +6,7 @@ import asyncio
 import errno
 import sqlite3
 import time
+from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -179,7 +180,9 @@ def test_a_notification_is_sent_again_if_its_connection_closes_during_the_wait_f
 def test_the_engine_acknowledges_nothing_after_a_failure_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    db = open_database(str(tmp_path / "x.db"))
+    path = tmp_path / "x.db"
+    log = path.with_name("x.db-wal")
+    db = open_database(str(path))
     failures: list[sqlite3.Error] = []
 
     async def run() -> None:
@@ -201,6 +204,9 @@ def test_the_engine_acknowledges_nothing_after_a_failure_of_the_disk(
     asyncio.run(run())
     assert len(failures) == 1
     db.close()
+    assert log.exists(), "SQLite has moved commits to the file that may be damaged"
+    with closing(open_database(str(path))) as again:
+        assert "after" not in states(again)
 
 
 @pytest.mark.parametrize("jump", [-3_600_000, 3_600_000])

@@ -14,7 +14,7 @@ import pytest
 
 from cluster import ROOT, Cluster
 from devserver.store import promises
-from devserver.store.database import open_database
+from devserver.store.database import LostFileError, open_database
 from tests.api import FAR
 
 if TYPE_CHECKING:
@@ -56,6 +56,10 @@ def notice_by_a_request(cluster: Cluster) -> None:
     assert "was deleted or replaced" in answer.text
 
 
+def notice_by_a_read(cluster: Cluster) -> None:
+    assert httpx.get(f"{cluster.url}/promises/kept").status_code == 500
+
+
 def notice_by_the_clock(_: Cluster) -> None:
     """Send no request: the clock times out a promise."""
 
@@ -65,7 +69,9 @@ def notice_at_the_end(cluster: Cluster) -> None:
 
 
 @pytest.mark.parametrize("harm", [delete, delete_the_log, replace])
-@pytest.mark.parametrize("notice", [notice_by_a_request, notice_by_the_clock, notice_at_the_end])
+@pytest.mark.parametrize(
+    "notice", [notice_by_a_request, notice_by_a_read, notice_by_the_clock, notice_at_the_end]
+)
 def test_a_lost_file_stops_the_server_and_its_content_is_saved(
     harm: Callable[[Path], None], notice: Callable[[Cluster], None]
 ) -> None:
@@ -117,6 +123,20 @@ def test_a_lost_file_leaves_the_next_server_alone() -> None:
             assert log_of(path).exists()
             assert promises.get(db, "new", 0).id == "new"
         assert ids_in(path) == {"new"}
+
+
+def test_the_path_may_be_a_link(tmp_path: Path) -> None:
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    link = tmp_path / "link.db"
+    link.symlink_to(folder / "x.db")
+    with closing(open_database(str(link))) as db:
+        db.sync()
+        db.check_files()
+        assert log_of(folder / "x.db").exists()
+        log_of(folder / "x.db").unlink()
+        with pytest.raises(LostFileError):
+            db.check_files()
 
 
 def test_sqlite_waits_for_the_disk_when_it_moves_the_log_to_the_file(tmp_path: Path) -> None:

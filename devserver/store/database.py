@@ -67,14 +67,14 @@ class Database(sqlite3.Connection):
         self._log: int | None = None
 
     def sync(self) -> None:
-        """Wait until all commits are on disk, and check that the files are still in place.
+        """Wait until all commits are on disk.
 
         A commit itself does not wait. Until the next `sync`, a power failure can undo it, but a
         crash of this process cannot.
 
         Raises:
-            LostFileError: see `check_files`.
-            sqlite3.OperationalError: the disk failed.
+            sqlite3.OperationalError: the disk failed. Do not commit again after this: the system
+                may have lost commits, and SQLite could move them to the file nevertheless.
         """
         if self._log is None:
             return
@@ -84,7 +84,13 @@ class Database(sqlite3.Connection):
             error = sqlite3.OperationalError(f"disk I/O error: {e.strerror}")
             error.sqlite_errorname = "SQLITE_IOERR_FSYNC"
             raise error from e
-        self.check_files()
+
+    def keep_log(self) -> None:
+        """Leave the log as it is when this connection is closed.
+
+        The next connection then uses the part of the log that is intact.
+        """
+        self.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
 
     @override
     def close(self) -> None:
@@ -96,7 +102,7 @@ class Database(sqlite3.Connection):
     def remember_files(self) -> None:
         """Remember which files are open, for `sync` and `check_files`."""
         if self.path != ":memory:":
-            log = f"{self.path}-wal"
+            log = f"{os.path.realpath(self.path)}-wal"  # SQLite follows links too
             self._log = os.open(log, os.O_RDWR)
             self._files = {name: _identity(name) for name in (self.path, log)}
 
@@ -125,7 +131,7 @@ class Database(sqlite3.Connection):
             sqlite3.Error: the new file cannot be written.
         """
         # When SQLite closes, it would delete the log at the path, which may be another server's.
-        self.setconfig(sqlite3.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, True)
+        self.keep_log()
         target = f"{self.path}.rescued-{time.strftime('%Y%m%d-%H%M%S')}"
         self.execute("VACUUM INTO ?", (target,))
         return target
@@ -171,7 +177,10 @@ def open_database(path: str) -> Database:
 def _flush(file: int) -> None:
     """Wait until everything that was written to an open file is on disk."""
     if sys.platform == "darwin":
-        fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+        try:
+            fcntl.fcntl(file, fcntl.F_FULLFSYNC)
+        except OSError:  # not every file system supports it
+            os.fsync(file)
     else:
         os.fdatasync(file)
 
