@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from cluster.processes import Listener
 
 ROOT = Path(__file__).parent.parent
+# `free_ports` looks in one of so many blocks of so many ports.
+BLOCKS, BLOCK = 40, 300
 
 
 class Cluster:
@@ -209,12 +211,14 @@ def free_ports(count: int) -> list[int]:
     """Find ports on the loopback address that no program uses now.
 
     They are below the range that systems use for outgoing connections. So an outgoing connection
-    cannot take one of them before the server does.
+    cannot take one of them before the server does. Processes look in different blocks, so that two
+    of them rarely find the same port at the same time.
     """
+    first = 20_000 + os.getpid() % BLOCKS * BLOCK
     found: list[int] = []
     with ExitStack() as stack:
         while len(found) < count:
-            port = random.randrange(20_000, 32_000)  # noqa: S311 - not a secret
+            port = random.randrange(first, first + BLOCK)  # noqa: S311 - not a secret
             with suppress(OSError):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
                 found.append(port)
