@@ -82,9 +82,7 @@ class Engine:
         self._failed = failed
         self._connections = connections
         self._waiting: Batch = []
-        self._unanswered: list[_Committed] = []
-        # Whether one of them must be on disk before the engine answers.
-        self._must_sync = False
+        self._unanswered: list[_Committed] = []  # until `_sync`, which the loop will call
         self._failure: sqlite3.Error | None = None
         self._notified: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
@@ -271,8 +269,9 @@ class Engine:
                 self._clock_offset += jump
             for process_id in silent:
                 self._connections.fell_silent(process_id)
-            self._unanswered.append(_Committed(batch, outcomes, self._send(deliveries)))
-            self._answer_later(must_sync=durable and self._db.total_changes != changes)
+            committed = _Committed(batch, outcomes, self._send(deliveries))
+            must_sync = durable and self._db.total_changes != changes
+            self._answer_when_on_disk(committed, must_sync=must_sync)
             self._check_clock_by(due)
 
     def _send(self, deliveries: list[Delivery]) -> list[Delivery]:
@@ -287,35 +286,38 @@ class Engine:
         self._deliver(deliveries)
         return []
 
-    def _answer_later(self, *, must_sync: bool) -> None:
+    def _answer_when_on_disk(self, committed: _Committed, *, must_sync: bool) -> None:
         """Answer the latest commit's requests as soon as that commit is on disk.
 
         Args:
-            must_sync: whether it must be. Otherwise, only the commits before it must be.
+            committed: the latest commit.
+            must_sync: whether it must be on disk. Otherwise, only the commits before it must be.
         """
-        if self._must_sync:
-            return  # the loop will call `_answer`
-        self._must_sync = must_sync
-        if must_sync:
+        if must_sync and not self._unanswered:
             # Before the loop calls it, the streams write the messages.
-            asyncio.get_running_loop().call_soon(self._answer)
+            asyncio.get_running_loop().call_soon(self._sync)
+        if must_sync or self._unanswered:
+            self._unanswered.append(committed)
         else:
-            self._answer()
+            self._answer(committed)
 
-    def _answer(self) -> None:
+    def _sync(self) -> None:
+        """Wait for the disk, and answer everything that waits for it."""
         unanswered, self._unanswered = self._unanswered, []
-        if self._must_sync and self._failure is None:
+        if self._failure is None:
             try:
                 self._db.sync()
             except sqlite3.Error as e:
                 self._fail(e)
-        self._must_sync = False
-        for batch, outcomes, held in unanswered:
-            if self._failure is None:
-                _settle(batch, outcomes)
-                self._deliver(held)
-            else:
-                _settle(batch, [self._failure] * len(batch))
+        for committed in unanswered:
+            self._answer(committed)
+
+    def _answer(self, committed: _Committed) -> None:
+        if self._failure is None:
+            _settle(committed.batch, committed.outcomes)
+            self._deliver(committed.held)
+        else:
+            _settle(committed.batch, [self._failure] * len(committed.batch))
 
     def _fail(self, error: sqlite3.Error) -> None:
         """Stop the server, and do not commit again; see `Database.sync`."""
