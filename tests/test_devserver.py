@@ -7,7 +7,7 @@ import signal
 import socket
 import sys
 from contextlib import closing
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import httpx
 import pytest
@@ -145,9 +145,40 @@ def test_a_damaged_file_is_not_changed(tmp_path: Path) -> None:
     assert path.read_bytes() == content
 
 
+def use_until_it_fails(server: Process, folder: Path, arguments: list[str], **fields: Any) -> str:
+    """Create promises until the server stops, and check that a new server has all of them.
+
+    Args:
+        server: a devserver whose disk will fail.
+        folder: the folder that it runs in.
+        arguments: its command line: `devserver`, and its two ports.
+        fields: other fields of each promise.
+
+    Returns:
+        The server's error message.
+    """
+    server.wait_for("Watch it")
+    with httpx.Client(base_url=f"http://127.0.0.1:{arguments[2]}") as api:
+        acknowledged = []
+        for i in range(1000):
+            response = api.post("/promises", json={"id": f"p{i}", "timeout": FAR, **fields})
+            if response.status_code == 500:
+                break
+            acknowledged.append(response.json())
+        assert response.json()["error"]["code"] == 50004
+        assert server.wait() == 1
+        failure, promise = server.errors
+        assert promise == "devserver stopped. All acknowledged data is safe."
+        assert acknowledged
+        with start("-m", *arguments, cwd=folder) as again:
+            again.wait_for("Watch it")
+            assert [api.get(f"/promises/{p['id']}").json() for p in acknowledged] == acknowledged
+    return failure
+
+
 def test_a_full_disk_stops_the_server_and_loses_nothing(tmp_path: Path) -> None:
-    port, poll_port = free_ports(2)
-    arguments = ["devserver", "--port", str(port), "--poll-port", str(poll_port)]
+    port, poll_port = map(str, free_ports(2))
+    arguments = ["devserver", "--port", port, "--poll-port", poll_port]
     # To SQLite, a file that cannot grow is the same as a full disk.
     limited = f"""
 import resource, runpy, sys
@@ -155,57 +186,25 @@ resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
 sys.argv = {arguments}
 runpy.run_module("devserver", run_name="__main__", alter_sys=True)
 """
-    api = httpx.Client(base_url=f"http://127.0.0.1:{port}")
-    with api, start("-c", limited, cwd=tmp_path) as server:
-        server.wait_for("Watch it")
-        acknowledged = []
-        for i in range(1000):
-            body = {"id": f"p{i}", "timeout": FAR, "param": {"data": "A" * 10_000}}
-            response = api.post("/promises", json=body)
-            if response.status_code == 500:
-                break
-            acknowledged.append(response.json())
-        assert response.json()["error"]["code"] == 50004
-        assert server.wait() == 1
-        failure, promise = server.errors
-        path = tmp_path / "devserver.db"
-        assert failure.startswith(f"devserver: Cannot use the database {path}: ")
-        assert promise == "devserver stopped. All acknowledged data is safe."
-
-        with start("-m", *arguments, cwd=tmp_path) as again:
-            again.wait_for("Watch it")
-            assert [api.get(f"/promises/{p['id']}").json() for p in acknowledged] == acknowledged
+    with start("-c", limited, cwd=tmp_path) as server:
+        failure = use_until_it_fails(server, tmp_path, arguments, param={"data": "A" * 10_000})
+    path = tmp_path / "devserver.db"
+    assert failure.startswith(f"devserver: Cannot use the database {path}: ")
 
 
 @needs_strace
 def test_a_failing_disk_stops_the_server_and_loses_nothing(tmp_path: Path) -> None:
-    port, poll_port = free_ports(2)
-    arguments = ["-m", "devserver", "--port", str(port), "--poll-port", str(poll_port)]
+    port, poll_port = map(str, free_ports(2))
+    arguments = ["devserver", "--port", port, "--poll-port", poll_port]
     command = ["strace", "-qq", "-o", "/dev/null", "-e", "inject=fdatasync:error=EIO:when=20+"]
-    command += [sys.executable, *arguments]
+    command += [sys.executable, "-m", *arguments]
     env = os.environ | {"PYTHONPATH": str(ROOT)}
-    with httpx.Client(base_url=f"http://127.0.0.1:{port}") as api:
-        with Process("server", command, env=env, cwd=tmp_path) as server:
-            server.wait_for("Watch it")
-            acknowledged = []
-            for i in range(30):
-                response = api.post("/promises", json={"id": f"p{i}", "timeout": FAR})
-                if response.status_code == 500:
-                    break
-                acknowledged.append(response.json())
-            assert response.json()["error"]["code"] == 50004
-            assert server.wait() == 1
-            path = tmp_path / "devserver.db"
-            failure, promise = server.errors
-            assert failure == (
-                f"devserver: Cannot use the database {path}: disk I/O error: Input/output error. "
-                "Check the disk and start again."
-            )
-            assert promise == "devserver stopped. All acknowledged data is safe."
-        assert acknowledged
-        with start(*arguments, cwd=tmp_path) as again:
-            again.wait_for("Watch it")
-            assert [api.get(f"/promises/{p['id']}").json() for p in acknowledged] == acknowledged
+    with Process("server", command, env=env, cwd=tmp_path) as server:
+        failure = use_until_it_fails(server, tmp_path, arguments)
+    assert failure == (
+        f"devserver: Cannot use the database {tmp_path / 'devserver.db'}: "
+        "disk I/O error: Input/output error. Check the disk and start again."
+    )
 
 
 @pytest.mark.parametrize("program", ["devserver", "demo"])

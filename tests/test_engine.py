@@ -46,8 +46,10 @@ def run_together(db: Database, *transitions: Transition[Any]) -> list[Any]:
     return asyncio.run(run())
 
 
-def create(promise_id: str, timeout: int = 2**42) -> Transition[Any]:
-    request = CreatePromise(id=promise_id, timeout=timeout)
+def create(
+    promise_id: str, timeout: int = 2**42, tags: dict[str, str] | None = None
+) -> Transition[Any]:
+    request = CreatePromise(id=promise_id, timeout=timeout, tags=tags or {})
     return lambda db, now: promises.create(db, request, Caller(), now)
 
 
@@ -87,14 +89,13 @@ def test_a_message_that_was_not_claimed_goes_to_another_connection() -> None:
     db = open_database(":memory:")
     one, two = Connection("workers", "one"), Connection("workers", "two")
     tags = {"resonate:invoke": "poll://any@workers/one"}
-    request = CreatePromise(id="p", timeout=2**42, tags=tags)
 
     async def run() -> None:
         connections = Connections()
         connections.add(one)
         connections.add(two)
         engine = Engine(db, connections, failed=print)
-        await engine.run(lambda db, now: promises.create(db, request, Caller(), now))
+        await engine.run(create("p", tags=tags))
         sent = await one.next()
         await engine.run(lambda db, _: db.execute("UPDATE tasks SET expires_at = 1"))
         sent_again = await two.next()
@@ -111,20 +112,16 @@ def test_a_message_that_was_not_claimed_goes_to_another_connection() -> None:
     db.close()
 
 
-def test_an_answer_does_not_overtake_what_it_depends_on(
-    tmp_path: Path,
-) -> None:
+def test_an_answer_does_not_overtake_what_it_depends_on(tmp_path: Path) -> None:
     db = open_database(str(tmp_path / "x.db"))
     worker = Connection("workers", "one")
-    request = CreatePromise(id="p", timeout=2**42, tags={"resonate:invoke": "poll://any@workers"})
+    tags = {"resonate:invoke": "poll://any@workers"}
 
     async def run() -> None:
         connections = Connections()
         connections.add(worker)
         engine = Engine(db, connections, failed=print)
-        creation = asyncio.create_task(
-            engine.run(lambda db, now: promises.create(db, request, Caller(), now))
-        )
+        creation = asyncio.create_task(engine.run(create("p", tags=tags)))
         assert await worker.next() is not None
         assert not creation.done()
         # A claim does not need the disk itself, but it would tell the worker about the promise.

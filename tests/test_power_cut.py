@@ -26,6 +26,7 @@ import pytest
 from cluster import ROOT, Process, free_ports
 from devserver.models import Promise, PromiseState
 from devserver.store.rows import find_promise
+from tests.api import FAR, claim, create, invoke
 from tests.listener import Listener
 from tests.tracing import needs_strace
 
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-FAR = 4_000_000_000_000
 CLIENTS = 3
 CHAINS = 8  # for each client
 CUTS = 120  # besides one after each answer
@@ -78,19 +78,18 @@ def work(url: str, poll_url: str, number: int) -> None:
     # The test has a limit.
     with closing(listener), httpx.Client(base_url=url, timeout=None) as api:  # noqa: S113
         for chain in range(CHAINS):
-            tags = {"resonate:invoke": f"poll://any@group{number}"}
-            body = {"id": f"{number}.{chain}.call", "timeout": FAR, "param": value(), "tags": tags}
-            api.post("/promises", json=body).raise_for_status()
             root, leaf = f"{number}.{chain}", f"{number}.{chain}.leaf"
-            tags = {"resonate:invoke": "poll://any@workers"}
-            for name in (root, leaf):
-                body = {"id": name, "timeout": FAR, "param": value(), "tags": tags}
-                api.post("/promises", json=body).raise_for_status()
+            for name, group in (
+                (f"{root}.call", f"group{number}"),
+                (root, "workers"),
+                (leaf, "workers"),
+            ):
+                tags = {"resonate:invoke": f"poll://any@{group}"}
+                create(api, name, param=value(), tags=tags)
             subscription = {"id": "client", "timeout": FAR, "recv": f"poll://uni@clients/{number}"}
             api.post(f"/promises/subscribe/{root}", json=subscription).raise_for_status()
-            claimer = {"processId": "worker", "ttl": 60_000}
             task = {"id": f"__invoke:{root}", "counter": 1}
-            api.post("/tasks/claim", json=task | claimer).raise_for_status()
+            claim(api, (f"__invoke:{root}", 1), "worker").raise_for_status()
             callback = {"rootPromiseId": root, "timeout": FAR, "recv": "poll://any@workers"}
             api.post(f"/promises/callback/{leaf}", json=callback).raise_for_status()
             api.post("/tasks/complete", json=task).raise_for_status()
@@ -98,20 +97,17 @@ def work(url: str, poll_url: str, number: int) -> None:
                 body = {"state": "RESOLVED", "value": value()}
                 api.patch(f"/promises/{name}", json=body).raise_for_status()
                 if name == leaf:
-                    resume = {"id": f"__resume:{root}:{leaf}", "counter": 1}
-                    api.post("/tasks/claim", json=resume | claimer).raise_for_status()
+                    claim(api, (f"__resume:{root}:{leaf}", 1), "worker").raise_for_status()
                 else:
                     listener.next()
 
 
-def claim(url: str, poll_url: str, number: int) -> None:
+def claim_at_once(url: str, poll_url: str, number: int) -> None:
     """Claim tasks as soon as the messages arrive, which is before their promises are on disk."""
     listener = Listener(poll_url, f"group{number}", f"eager{number}")
     with closing(listener), httpx.Client(base_url=url, timeout=None) as api:  # noqa: S113
         for _ in range(CHAINS):
-            task, counter = listener.next_task()
-            body = {"id": task, "counter": counter, "processId": listener.id, "ttl": 60_000}
-            api.post("/tasks/claim", json=body).raise_for_status()
+            claim(api, listener.next_task(), listener.id).raise_for_status()
 
 
 def events(trace: str, path: Path) -> Iterator[Event]:
@@ -237,9 +233,8 @@ def traced(folder: Path, use: Callable[[str, str], None]) -> list[Event]:
 def test_a_message_leaves_while_the_server_waits_for_the_disk(tmp_path: Path) -> None:
     def use(url: str, poll_url: str) -> None:
         with closing(Listener(poll_url, "workers", "one")) as worker:
-            tags = {"resonate:invoke": "poll://any@workers"}
-            body = {"id": "p", "timeout": FAR, "tags": tags}
-            httpx.post(f"{url}/promises", json=body).raise_for_status()
+            with httpx.Client(base_url=url) as api:
+                invoke(api, "p", "poll://any@workers")
             worker.next_task()
 
     *_, message, disk, answer = [
@@ -254,12 +249,11 @@ def test_a_message_leaves_while_the_server_waits_for_the_disk(tmp_path: Path) ->
 
 @needs_strace
 def test_what_a_program_was_told_survives_a_power_failure(tmp_path: Path) -> None:
-
     def use(url: str, poll_url: str) -> None:
         with ThreadPoolExecutor(2 * CLIENTS) as pool:
             jobs = [
                 pool.submit(program, url, poll_url, number)
-                for program in (work, claim)
+                for program in (work, claim_at_once)
                 for number in range(CLIENTS)
             ]
         for job in jobs:
