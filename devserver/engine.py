@@ -82,7 +82,9 @@ class Engine:
         self._failed = failed
         self._connections = connections
         self._waiting: Batch = []
-        self._unanswered: list[_Committed] = []  # until `_sync`, which the loop will call
+        # Until `_sync`, which the loop will call. There are several of them only if the transitions
+        # of a batch ran one by one.
+        self._unanswered: list[_Committed] = []
         self._failure: sqlite3.Error | None = None
         self._notified: list[str] = []
         self._timer: asyncio.TimerHandle | None = None

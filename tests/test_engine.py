@@ -58,6 +58,10 @@ def fail_in_the_middle(db: sqlite3.Connection, now: int) -> None:
     raise KeyError
 
 
+def fail_to_write(_: int) -> None:
+    raise OSError(errno.EIO, "Input/output error")
+
+
 def states(db: sqlite3.Connection) -> dict[str, str]:
     return dict(db.execute("SELECT id, state FROM promises"))
 
@@ -133,6 +137,19 @@ def test_an_answer_does_not_overtake_what_it_depends_on(tmp_path: Path) -> None:
     db.close()
 
 
+def test_an_answer_fails_with_the_earlier_commit_that_is_not_on_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    db = open_database(str(tmp_path / "x.db"))
+    monkeypatch.setattr("devserver.store.database._flush", fail_to_write)
+    # Because of the faulty transition, the engine commits each one by itself. The last one changes
+    # nothing, but it could read the promise.
+    outcomes = run_together(db, create("p"), fail_in_the_middle, lambda *_: None)
+    expected = [sqlite3.OperationalError, KeyError, sqlite3.OperationalError]
+    assert [type(outcome) for outcome in outcomes] == expected
+    db.close()
+
+
 def test_a_notification_is_sent_again_if_its_connection_closes_during_the_wait_for_the_disk(
     tmp_path: Path,
 ) -> None:
@@ -186,7 +203,7 @@ def test_the_engine_acknowledges_nothing_after_a_failure_of_the_disk(
         engine = Engine(db, Connections(), failures.append)
         await engine.run(create("before"))
         with monkeypatch.context() as broken:
-            broken.setattr("devserver.store.database._flush", fail)
+            broken.setattr("devserver.store.database._flush", fail_to_write)
             with pytest.raises(sqlite3.OperationalError, match="Input/output error"):
                 await engine.run(create("lost"))
         # Now the disk works again, but the system may have dropped the promise "lost".
@@ -194,9 +211,6 @@ def test_the_engine_acknowledges_nothing_after_a_failure_of_the_disk(
             with pytest.raises(sqlite3.OperationalError, match="Input/output error"):
                 await engine.run(transition)
         engine.stop()
-
-    def fail(_: int) -> None:
-        raise OSError(errno.EIO, "Input/output error")
 
     asyncio.run(run())
     assert len(failures) == 1
