@@ -2,6 +2,7 @@
 
 - `database`: the SQLite file. `schema.sql`: its tables.
 - `promises`, `tasks`, `schedules`: the transitions. Each is a few statements that belong together.
+- `cron`: the times of a schedule.
 - `deadlines`: the transitions that happen because time passes.
 - `changes`: the changes that a watcher has not seen.
 - `processes`: connections, and starts of the server.

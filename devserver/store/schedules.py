@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from devserver.cron import CronError, next_run
 from devserver.errors import Code, ProtocolError
 from devserver.models import CreatePromise, Schedule, Value
 from devserver.store import promises
+from devserver.store.cron import next_run
 from devserver.store.promises import Caller
 from devserver.store.rows import (
     SEARCH,
@@ -40,13 +40,8 @@ def create(
     """
     try:
         next_run_time = next_run(request.cron, now)
-    except CronError as e:
-        detail = "the field cron must be a valid cron expression"
-        raise ProtocolError(Code.INVALID, detail) from e
-    if next_run_time is None:
-        # The real server accepts such a schedule, and then tries to run it over and over.
-        detail = "the field cron must match a time within the next five years"
-        raise ProtocolError(Code.INVALID, detail)
+    except ValueError as e:
+        raise ProtocolError(Code.INVALID, f"the field cron is not valid: {e}") from e
     found = _find(db, request.id)
     if found is not None:
         if caller.repeats(found.idempotency_key):
@@ -145,13 +140,12 @@ def _next_run_time(schedule: Schedule, now: int) -> int:
     try:
         # Count from the run that is due, so that the runs of `@every` keep their distance.
         time = next_run(schedule.cron, schedule.next_run_time)
-        if time is not None and time <= now:
-            time = next_run(schedule.cron, now)
-    except CronError as e:
-        # Earlier versions of this server accepted expressions that this one does not.
+        return time if time > now else next_run(schedule.cron, now)
+    except ValueError as e:
+        # It may not have a time in the next five years any more. Earlier versions of this server
+        # also accepted expressions that this one does not.
         logger.warning("Schedule %s was stopped: %s", schedule.id, e)
-        time = None
-    return MAX_TIME if time is None else time
+        return MAX_TIME
 
 
 def _find(db: sqlite3.Connection, schedule_id: str) -> Schedule | None:

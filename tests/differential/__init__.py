@@ -3,7 +3,6 @@
 - `sequences`: the requests.
 - `play`: sends them to a server, and makes the answers comparable.
 - `answers`: the real server's answers, recorded in `recorded/`.
-- `cron`: cron expressions, and when the real server ran their schedules.
 - `record`: `python -m tests.differential.record --resonate=BINARY` records them again.
 - `test_differential`: compares devserver with the recorded answers, and with a live server if
   pytest is given one.
