@@ -9,6 +9,8 @@ from __future__ import annotations
 import io
 import sys
 import tempfile
+import time
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +22,8 @@ from tests.pages import blocks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
+
+    from cluster import Process
 
 
 FOLDER = ROOT / "docs"
@@ -46,30 +50,28 @@ def _factorial(browser: Browser) -> None:
         light.wait_for_timeout(1000)
         light.screenshot(path=FOLDER / "page.png")
         phone.screenshot(path=FOLDER / "page-phone.png")
-        client.wait()
+        film = _open(browser, cluster.url, 960, 900)
+        _film(film, client)
         dark = _open(browser, f"{cluster.url}/#/promise/factorial-19", dark=True)
         dark.wait_for_timeout(800)
         dark.screenshot(path=FOLDER / "page-dark.png")
-        _film(_open(browser, cluster.url, 960, 900))
 
 
-def _film(page: Page) -> None:
-    """Film the run that is over: the page shows each of its moments again."""
-    slider = page.get_by_label("Moment")
-    took = float(page.locator("li.run .age").inner_text().split()[0])
-    count = round(took / FRAME)
-    images = []
-    for i in range(1, count + 1):
-        slider.fill(str(round(i / count * 1000)))
-        slider.blur()
+def _film(page: Page, client: Process) -> None:
+    """Film the page until a client has its result."""
+    images, times = [], [time.monotonic()]
+    while client.alive:
         image = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
         size = (FILM_WIDTH, round(image.height * FILM_WIDTH / image.width))
         images.append(image.resize(size, Image.Resampling.LANCZOS))
+        page.wait_for_timeout(max(FRAME - (time.monotonic() - times[-1]), 0) * 1000)
+        times.append(time.monotonic())
+    shown = [round((after - before) * 1000) for before, after in pairwise(times)]
     images[0].save(
         FOLDER / "page-film.webp",
         save_all=True,
         append_images=images[1:],
-        duration=[*[round(FRAME * 1000)] * (count - 1), round(LAST_FRAME * 1000)],
+        duration=[*shown[:-1], round(LAST_FRAME * 1000)],
         loop=0,
         quality=70,
         method=4,

@@ -1,58 +1,25 @@
-// Exports: the lanes as one SVG file, and the page as one HTML file that opens without a server.
+// Save HTML: the page with one run in it, as a file that opens without a server.
 
-import { headOf, HEIGHT as HEAD } from "/head.js";
-import { laneOf, ROW } from "/lane.js";
 import { get } from "/panel.js";
-import { element, paint, text } from "/shapes.js";
-import { content, shortId, shortValue } from "/words.js";
+import { content } from "/words.js";
 
-const LABEL = 160; // px left of the lanes
-const LANE = 800;
-const VALUE = 260;
 const MOST_CALLS = 1000; // of which a saved page has the whole values and parameters
 const MOST_CHARACTERS = 20_000; // of one of these
-const COLOURS = ["--text", "--quiet", "--surface", "--line", "--lane", "--kill", "--bad", "--hatch", "--down"];
 
-export async function saveSvg(model, runs, run) {
-  const calls = [...model.promises.values()].filter(({ root }) => run.roots.includes(root));
-  const axis = runs.axis(run);
-  const width = LABEL + LANE + VALUE;
-  const height = HEAD + calls.length * ROW;
-  const svg = element("svg", { width, height, viewBox: `0 0 ${width} ${height}`, "font-family": "system-ui, sans-serif" });
-  svg.append(document.querySelector("#hatch").closest("defs").cloneNode(true));
-  svg.append(element("rect", { width: "100%", height: "100%", class: "ground" }));
-  const add = (y, lane, labels) => {
-    const group = svg.appendChild(element("g", { class: "lane", transform: `translate(${LABEL} ${y})` }));
-    paint(group, lane);
-    paint(svg.appendChild(element("g", { transform: `translate(0 ${y})` })), labels);
+// What `GET /watch` would send first if the store contained only this run.
+export function eventOf(model, run) {
+  const calls = [...model.promises.values()].filter(({ root }) => root.run === run);
+  const plain = ({ sortId, id, parent, state, createdOn, completedOn, value, size, timeout }) =>
+    ({ sortId, id, parent, state, createdOn, completedOn, value, size, timeout });
+  return {
+    now: model.now, startedOn: 0,
+    promises: calls.flatMap((call) => [call, ...call.timers.values()]).map(plain),
+    tasks: calls.flatMap(({ tasks }) => [...tasks.values()]),
+    attempts: calls.flatMap(({ lost }) => lost),
+    callbacks: calls.flatMap(({ id, waits }) => [...waits].map((promiseId) => ({ promiseId, rootPromiseId: id }))),
+    events: model.processes.events,
+    processes: [...model.processes].filter(({ isConnected }) => isConnected),
   };
-  add(0, headOf(model, { axis, start: run.from, width: LANE }), []);
-  calls.forEach((call, i) => add(HEAD + i * ROW, laneOf(call, model, axis, LANE), [
-    text(12, 18, shortId(call.id, call.root.id), "label"),
-    text(LABEL + LANE + 12, 18, shortValue(call), "label"),
-  ]));
-  // The style goes in as text: as an element of this page, its policy would refuse it.
-  const picture = new XMLSerializer().serializeToString(svg);
-  const style = `<style>${laneStyle()}</style>`;
-  save(`${run.roots[0].id}.svg`, "image/svg+xml", picture.replace("<defs", () => `${style}<defs`));
-}
-
-// The part of the style sheet that concerns lanes, with this page's colours.
-function laneStyle() {
-  const sheet = [...document.styleSheets].flatMap((it) => [...it.cssRules]);
-  const rules = sheet.filter(({ selectorText }) => selectorText && /^(\.lane|\.hatch)/.test(selectorText));
-  const computed = getComputedStyle(document.documentElement);
-  const colours = COLOURS.map((name) => `${name}: ${computed.getPropertyValue(name)};`).join(" ");
-  const workers = [0, 1, 2, 3, 4, 5, 6, 7].map((i) => {
-    const probe = document.createElement("i");
-    probe.className = `w${i}`;
-    document.body.append(probe);
-    const colour = getComputedStyle(probe).getPropertyValue("--worker");
-    probe.remove();
-    return `.w${i} { --worker: ${colour}; }`;
-  });
-  const own = [".ground { fill: var(--surface); }", ".label { font-size: 12px; fill: var(--text); }"];
-  return [`svg { ${colours} }`, ...workers, ...rules.map(({ cssText }) => cssText), ...own].join("\n");
 }
 
 // `event` is what `GET /watch` would send first. The file's page shows that instead of a server.

@@ -63,7 +63,7 @@ export function takeoversOf(promise, model) {
 }
 
 // The shapes of a promise's lane that is `width` pixels wide.
-export function laneOf(promise, model, axis, width) {
+export function callLane(promise, model, axis, width) {
   const x = scale(axis, width);
   const parts = backdrop(model, axis, width, ROW);
   for (const { kind, from, to, process } of segmentsOf(promise, model)) {

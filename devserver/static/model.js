@@ -4,7 +4,6 @@
 import { Processes } from "/processes.js";
 import { isPending } from "/words.js";
 
-const RATE_WINDOW = 5000; // ms over which calls are counted for the rates
 const MOST = 10_000; // promises; with more, the page forgets finished ones
 
 export class Model {
@@ -13,13 +12,11 @@ export class Model {
   processes = new Processes();
   counts = { pending: 0, resolved: 0, rejected: 0, timers: 0 };
   leftOut = false;
-  startedOn; // when the server started
   version = 0; // grows with every event
   sent = new Set(); // promises whose task was sent to a process that has not claimed it
   #ahead = 0; // how many ms the server's clock is ahead of the browser's
   #most = MOST; // promises; with more, it forgets some
   #frozen; // the server's time when the server was last heard, while it is gone
-  #flow = []; // how many calls were created and finished when, for the rates
   #deaths = { key: "", list: [] };
 
   // The server's time. It stands still while the server is gone, since nothing can happen then.
@@ -35,33 +32,22 @@ export class Model {
   apply(event) {
     this.#frozen = undefined;
     this.#ahead = event.now - Date.now();
-    const isFirst = event.startedOn !== undefined;
-    if (isFirst) {
+    if (event.startedOn !== undefined) {
       this.promises.clear();
       this.roots = [];
       this.processes.clear();
       this.counts = { pending: 0, resolved: 0, rejected: 0, timers: 0 };
       this.leftOut = event.leftOut ?? false;
-      this.startedOn = event.startedOn;
       this.sent.clear();
       this.#most = MOST;
       this.#deaths = { key: "", list: [] };
     }
     this.version += 1;
-    this.#takePromises(event.promises ?? [], isFirst);
+    this.#takePromises(event.promises ?? []);
     for (const task of event.tasks ?? []) this.#takeTask(task);
     for (const attempt of event.attempts ?? []) this.#takeAttempt(attempt);
     for (const callback of event.callbacks ?? []) this.#takeCallback(callback);
     this.processes.take(event.events ?? [], event.processes);
-  }
-
-  // How many calls are created and finished per second.
-  get rates() {
-    this.#flow = this.#flow.filter(({ at }) => at > Date.now() - RATE_WINDOW);
-    const sum = (key) => this.#flow.reduce((total, entry) => total + entry[key], 0);
-    return {
-      created: sum("created") / (RATE_WINDOW / 1000), finished: sum("finished") / (RATE_WINDOW / 1000),
-    };
   }
 
   // If there are too many promises, forget finished ones, the oldest first, apart from those that
@@ -139,31 +125,25 @@ export class Model {
     return [...gone.values()].filter(({ had }) => had.size).sort((a, b) => a.at - b.at);
   }
 
-  #takePromises(told, isFirst) {
-    const flow = { at: Date.now(), created: 0, finished: 0 };
+  #takePromises(told) {
     for (const promise of told) {
       const old = this.promises.get(promise.id);
       const parent = this.promises.get(promise.parent);
       if (promise.timeout !== undefined) {
-        this.#takeTimer(promise, parent);
+        // The SDK makes a timer's id from its owner's.
+        this.#takeTimer(promise, this.promises.get(promise.id.slice(0, promise.id.lastIndexOf("."))));
         continue;
       }
       if (old) {
         this.counts[kindOf(old)] -= 1;
-        if (isPending(old) && !isPending(promise)) {
-          flow.finished += 1;
-          old.root.finished += 1;
-        }
+        if (isPending(old) && !isPending(promise)) old.root.finished += 1;
         Object.assign(old, promise);
       } else {
-        flow.created += 1;
-        if (!isPending(promise)) flow.finished += 1;
         this.#add(promise, parent);
       }
       this.counts[kindOf(promise)] += 1;
       this.#touch(this.promises.get(promise.id), promise.completedOn ?? promise.createdOn);
     }
-    if (!isFirst) this.#flow.push(flow);
   }
 
   #add(promise, parent) {

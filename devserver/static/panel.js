@@ -28,10 +28,6 @@ export class Panel {
     this.#follow();
   }
 
-  use(model) {
-    this.#model = model;
-  }
-
   open(id) {
     location.hash = `/promise/${encodeURIComponent(id)}`;
     this.#title.focus({ preventScroll: true });
@@ -94,9 +90,7 @@ export class Panel {
 
   #content() {
     const known = this.#model.promises.get(this.#promise.id);
-    // The page may show a moment at which the promise was pending.
-    const unfinished = known && isPending(known) ? { state: "PENDING", value: undefined, completedOn: undefined } : {};
-    const promise = { ...this.#promise, ...unfinished };
+    const promise = this.#promise;
     const begin = known?.root.createdOn ?? promise.createdOn;
     const took = promise.completedOn ? `, after ${seconds(promise.completedOn - promise.createdOn)}` : "";
     const state = isPending(promise) && known ? `pending: ${doing(known, this.#model)}` : stateName(promise);

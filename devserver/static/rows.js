@@ -2,7 +2,7 @@
 // than dozens. The rows scroll with the page, and the arrow keys move between them.
 
 import { headOf } from "/head.js";
-import { laneOf, ROW, takeoversOf, throughOf } from "/lane.js";
+import { callLane, ROW, takeoversOf, throughOf } from "/lane.js";
 import { element, paint } from "/shapes.js";
 import { heightOf } from "/tree.js";
 import { count, isPending, seconds, shortId, shortValue, stateName } from "/words.js";
@@ -22,7 +22,6 @@ export class Rows {
   #shown = []; // the same with their rows of the tree, from the top to the bottom
   #width = 0; // of the lanes, px; 0 if not known
   #chosen; // the key of the row that had the keyboard's focus last
-  #lit = new Set(); // ids that the pointer's row lights up
 
   constructor(list, { model, tree, runs, open }) {
     this.#list = list;
@@ -35,13 +34,7 @@ export class Rows {
       this.#chosen = event.target.closest("li")?.dataset.key;
     });
     list.addEventListener("click", (event) => this.#click(event));
-    list.addEventListener("pointerover", (event) => this.#light(event.target.closest("li")));
-    list.addEventListener("pointerleave", () => this.#light(undefined));
     addEventListener("scroll", () => requestAnimationFrame(() => this.#scroll()), { passive: true });
-  }
-
-  use(model) {
-    this.#model = model;
   }
 
   // Whether a promise has a row in the document.
@@ -152,9 +145,8 @@ export class Rows {
     const canFold = kind === "run" || (kind === "call" && promise.children.length > 0);
     const foldKey = kind === "run" ? row.key : promise.id;
     setAttribute(item, "aria-expanded", canFold ? !this.#tree.isFolded(foldKey) : undefined);
-    const isLit = this.#lit.has(promise.id) && kind === "call";
     const state = isPending(promise) ? "pending" : promise.state === "RESOLVED" ? "resolved" : "rejected";
-    setClass(item, `${kind} ${state}${isLit ? " lit" : ""}${row.level === 1 ? " root" : ""}`);
+    setClass(item, `${kind} ${state}${row.level === 1 ? " root" : ""}`);
     if (kind === "run") this.#fillRun(item, row);
     else if (kind === "fold") this.#fillFold(item, row);
     else this.#fillCall(item, row);
@@ -200,7 +192,7 @@ export class Rows {
     setTitle(worker, last?.label ?? "");
     setClass(worker, `worker${last && !last.isClient ? ` w${last.colour}` : ""}`);
     const axis = this.#runs.axis(this.#runs.of(promise));
-    paint(lane, laneOf(promise, this.#model, axis, this.#width));
+    paint(lane, callLane(promise, this.#model, axis, this.#width));
   }
 
   // A promise's value, or what it does or waits for.
@@ -208,19 +200,6 @@ export class Rows {
     if (promise.state === "RESOLVED") return shortValue(promise);
     if (!isPending(promise)) return `${stateName(promise)} ${shortValue(promise)}`;
     return doing(promise, this.#model);
-  }
-
-  #light(item) {
-    const promise = item && this.#model.promises.get(item.dataset.id);
-    const lit = new Set();
-    if (promise) {
-      for (let it = promise; it; it = it.parentNode) lit.add(it.id);
-      for (const id of [...promise.callers, ...promise.refs]) lit.add(id);
-    }
-    this.#lit = lit;
-    for (const [, row] of this.#rows) {
-      row.classList.toggle("lit", lit.has(row.dataset.id) && row.classList.contains("call"));
-    }
   }
 
   #click(event) {

@@ -6,22 +6,10 @@ export class Runs {
   #model;
   #version = -1;
   #zoomed; // the run that is zoomed, and its window
-  #kept; // the run whose past is shown, and its axis, which stays as it is
   list = []; // the oldest first
 
   constructor(model) {
     this.#model = model;
-  }
-
-  use(model) {
-    this.#model = model;
-    this.#version = -1;
-  }
-
-  // Keep a run's axis as it is now, or let it change again.
-  keep(run) {
-    this.#kept = undefined;
-    if (run) this.#kept = { id: run.roots[0].id, axis: this.whole(run) };
   }
 
   of(promise) {
@@ -66,8 +54,6 @@ export class Runs {
   // The whole axis of a run: its first and last moment. That of a run which goes on ends a little
   // in the future, so that the scale does not change with every moment.
   whole(run) {
-    const kept = this.#kept?.id === run.roots[0].id ? this.#kept.axis : undefined;
-    if (kept) return kept;
     const elapsed = (run.isPending ? Math.max(this.#model.now, run.end) : run.end) - run.from;
     const length = run.isPending ? ceiling(elapsed * 1.08 + 400) : Math.max(elapsed * 1.02, 1);
     return { from: run.from, to: run.from + length };

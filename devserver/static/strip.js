@@ -24,11 +24,6 @@ export class Strip {
     this.#model = model;
   }
 
-  use(model) {
-    this.#model = model;
-    this.#run = undefined;
-  }
-
   // The lanes have another width now.
   resize() {
     this.#width = 0;
@@ -114,7 +109,7 @@ export class Strip {
     setText(status, words || this.#load(process));
     const end = Math.min(gone ?? model.now, model.now);
     const busy = this.#busyPixels(process, scale(axis, this.#width), end);
-    paint(lane, laneOf(process, busy, { model, gone, end, death, axis, shown, width: this.#width }));
+    paint(lane, workerLane(process, busy, { model, gone, end, death, axis, shown, width: this.#width }));
   }
 
   // What a connected worker does now.
@@ -148,7 +143,7 @@ export class Strip {
 }
 
 // The shapes of a worker's lane.
-function laneOf(process, busy, { model, gone, end, death, axis, shown, width }) {
+function workerLane(process, busy, { model, gone, end, death, axis, shown, width }) {
   const x = scale(axis, width);
   const parts = backdrop(model, axis, width, HEIGHT);
   const left = x(process.firstOn);

@@ -28,11 +28,6 @@ export class Tree {
     this.#model = model;
   }
 
-  use(model) {
-    this.#model = model;
-    this.#key = "";
-  }
-
   filter(matches) {
     this.#matches = matches;
     this.#changes += 1;
