@@ -2,6 +2,15 @@
 
 Each watcher reads the store separately, four times a second. Without watchers, this costs nothing.
 A watcher that reads slowly gets fewer and larger events.
+
+Each event is a JSON object with the lists of `Changes` that are not empty, and with
+
+- `now`: the server's time; this and all other times are ms since the epoch.
+- `processes`: all open connections, if they have changed: each one's `group` and `id`, and whether
+  it `isSilent`, because it left a message unclaimed or let a lease expire, and has not sent a
+  request since.
+- `isFirst`: the event holds everything that the page shows. Only the first one of a stream has it.
+- `leftOut`: the store has older promises than those of the first event.
 """
 
 from __future__ import annotations
@@ -11,20 +20,12 @@ import sqlite3
 import time
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec.json import Encoder
 from starlette.responses import StreamingResponse
 
 from devserver.store import changes
-from devserver.store.changes import (  # noqa: TC001 - msgspec reads the types
-    Attempt,
-    ProcessEvent,
-    WatchedCallback,
-    WatchedPromise,
-    WatchedTask,
-)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
     from devserver.connections import Connections
     from devserver.engine import Engine
+    from devserver.store.changes import Changes
 
 # How often a watcher looks (seconds), and the longest time between two events: a page that gets
 # no event for longer knows that the server hangs.
@@ -40,48 +42,6 @@ INTERVAL = 0.25
 LONGEST_SILENCE = 5.0
 
 _encode = Encoder().encode
-
-
-class Process(msgspec.Struct, frozen=True, rename="camel"):
-    """A connection that is open.
-
-    Args:
-        group: the poll group that it has joined.
-        id: the process's id.
-        is_silent: whether it has left a message unclaimed, or let a lease expire, and not
-            sent a request since.
-    """
-
-    group: str
-    id: str
-    is_silent: bool
-
-
-class Event(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """One event of the stream. All times are ms since the epoch.
-
-    Args:
-        now: the server's time.
-        promises: promises that are new, or complete now.
-        tasks: tasks that are new, or that have changed.
-        attempts: attempts that have ended without completing their task.
-        callbacks: new callbacks.
-        events: connections and disconnections, and starts and stops of the server.
-        processes: all open connections, if they have changed.
-        started_on: when the server started; only in the first event of a stream, which holds
-            everything that the page shows.
-        left_out: the store has older promises than those of the first event.
-    """
-
-    now: int
-    promises: list[WatchedPromise] = []
-    tasks: list[WatchedTask] = []
-    attempts: list[Attempt] = []
-    callbacks: list[WatchedCallback] = []
-    events: list[ProcessEvent] = []
-    processes: list[Process] | None = None
-    started_on: int | None = None
-    left_out: bool = False
 
 
 class Watch:
@@ -95,7 +55,6 @@ class Watch:
     def __init__(self, engine: Engine, connections: Connections) -> None:
         self._engine = engine
         self._connections = connections
-        self._started = _now()
         self._closed = asyncio.Event()
 
     async def respond(self, _: Request) -> StreamingResponse:
@@ -117,27 +76,34 @@ class Watch:
             async for event in self._events():
                 yield b"data: " + _encode(event) + b"\n\n"
 
-    async def _events(self) -> AsyncGenerator[Event]:
+    async def _events(self) -> AsyncGenerator[dict[str, Any]]:
         seen, found, left_out = await self._engine.run(changes.newest)
         processes = self._processes()
-        yield Event(_now(), *found, processes, self._started, left_out)
+        yield _event(found, processes=processes, isFirst=True, leftOut=left_out)
         spoke = time.monotonic()
         while not await self._is_closed_after(INTERVAL):
             seen, found = await self._engine.run(partial(changes.since, seen))
             before, processes = processes, self._processes()
-            is_news = any(found) or processes != before
-            if is_news or time.monotonic() - spoke > LONGEST_SILENCE:
-                yield Event(_now(), *found, processes if processes != before else None)
-                spoke = time.monotonic()
+            if processes != before:
+                yield _event(found, processes=processes)
+            elif any(found) or time.monotonic() - spoke > LONGEST_SILENCE:
+                yield _event(found)
+            else:
+                continue
+            spoke = time.monotonic()
 
     async def _is_closed_after(self, seconds: float) -> bool:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._closed.wait(), seconds)
         return self._closed.is_set()
 
-    def _processes(self) -> list[Process]:
-        return [Process(*member) for member in sorted(self._connections.members())]
+    def _processes(self) -> list[dict[str, Any]]:
+        return [
+            {"group": group, "id": process_id, "isSilent": is_silent}
+            for group, process_id, is_silent in sorted(self._connections.members())
+        ]
 
 
-def _now() -> int:
-    return time.time_ns() // 1_000_000
+def _event(found: Changes, **others: Any) -> dict[str, Any]:
+    lists = {name: rows for name, rows in found._asdict().items() if rows}
+    return {"now": time.time_ns() // 1_000_000, **lists, **others}

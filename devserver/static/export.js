@@ -12,7 +12,7 @@ export function eventOf(model, run) {
   const plain = ({ sortId, id, parent, state, createdOn, completedOn, value, size, timeout }) =>
     ({ sortId, id, parent, state, createdOn, completedOn, value, size, timeout });
   return {
-    now: model.now, startedOn: 0,
+    now: model.now, isFirst: true,
     promises: calls.flatMap((call) => [call, ...call.timers.values()]).map(plain),
     tasks: calls.flatMap(({ tasks }) => [...tasks.values()]),
     attempts: calls.flatMap(({ lost }) => lost),

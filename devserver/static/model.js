@@ -32,7 +32,7 @@ export class Model {
   apply(event) {
     this.#frozen = undefined;
     this.#ahead = event.now - Date.now();
-    if (event.startedOn !== undefined) {
+    if (event.isFirst) {
       this.promises.clear();
       this.roots = [];
       this.processes.clear();
