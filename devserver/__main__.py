@@ -16,18 +16,13 @@ from contextlib import closing
 from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 # Until `main` runs, Ctrl-C ends the process without a traceback: the imports take a while.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from devserver.backup import back_up  # noqa: E402
 from devserver.guard import Host  # noqa: E402
 from devserver.server import serve  # noqa: E402
 from devserver.store.database import DatabaseError, LostFileError, open_database  # noqa: E402
-
-if TYPE_CHECKING:
-    from devserver.store.database import Database
 
 MEMORY_ONLY = "memory only. It is lost when the server stops."
 
@@ -43,11 +38,6 @@ def main() -> int:
     args = _parse_arguments()
     path = ":memory:" if args.memory else str(Path(args.db).absolute())
     try:
-        if args.backup is not None:
-            host = f"[{args.host}]" if ":" in args.host else args.host
-            back_up(path, args.backup, f"http://{host}:{args.port}", _credentials(args))
-            _say(f"Wrote {args.backup}")
-            return 0
         with (
             _bind(args.host, args.port) as api,
             _bind(args.host, args.poll_port) as poll,
@@ -61,19 +51,23 @@ def main() -> int:
             auth = _auth(args, api)
             started = partial(_say, greeting)
             names = {args.host, socket.gethostname(), *args.allow_host}
-            _serve(
-                db,
-                api,
-                poll,
-                url=_url(api),
-                started=started,
-                auth=auth,
-                names=names,
-                origins=args.allow_origin,
-            )
+            try:
+                serve(
+                    db,
+                    api,
+                    poll,
+                    url=_url(api),
+                    started=started,
+                    auth=auth,
+                    names=names,
+                    origins=args.allow_origin,
+                )
+                db.check_files()
+            finally:
+                _ignore_signals()  # Python resets the handlers before the process ends
     except KeyboardInterrupt:
         pass
-    except (DatabaseError, _UsageError) as e:
+    except (DatabaseError, LostFileError, _UsageError) as e:
         print(f"devserver: {e}", file=sys.stderr)
         return 1
     except sqlite3.Error as e:
@@ -92,21 +86,6 @@ def _stop(*_: object) -> None:
 def _ignore_signals() -> None:
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
-
-
-def _serve(db: Database, *args: Any, **kwargs: Any) -> None:
-    """Run the server. If the file was deleted or replaced meanwhile, save the data."""
-    try:
-        serve(db, *args, **kwargs)
-        db.check_files()
-    except LostFileError as e:
-        try:
-            outcome = f"Saved all acknowledged data to {db.rescue()}. Use that file with --db."
-        except sqlite3.Error as failure:
-            outcome = f"The data is lost, because it could not be saved: {failure}"
-        raise _UsageError(f"{e}\ndevserver: {outcome}") from e
-    finally:
-        _ignore_signals()  # Python resets the handlers before the process ends
 
 
 def _say(text: str) -> None:
@@ -146,13 +125,6 @@ def _parse_arguments() -> argparse.Namespace:
         help="the SQLite file for all data (default: devserver.db)",
     )
     where.add_argument("--memory", action="store_true", help="keep the data in memory only")
-    parser.add_argument(
-        "--backup",
-        type=Path,
-        metavar="FILE",
-        help="write a copy of all data to a new file, and exit; if a server is running, use the "
-        "same options as for that server",
-    )
     parser.add_argument(
         "--username",
         default=os.environ.get("RESONATE_USERNAME"),
@@ -200,22 +172,17 @@ def _host_name(text: str) -> str:
     return host.name
 
 
-def _credentials(args: argparse.Namespace) -> tuple[str, str] | None:
+def _auth(args: argparse.Namespace, listener: socket.socket) -> tuple[str, str] | None:
     if args.username and args.password:
         return args.username, args.password
     if args.username or args.password:
         raise _UsageError("Use --username and --password together")
-    return None
-
-
-def _auth(args: argparse.Namespace, listener: socket.socket) -> tuple[str, str] | None:
-    credentials = _credentials(args)
-    if credentials is None and not ip_address(listener.getsockname()[0]).is_loopback:
+    if not ip_address(listener.getsockname()[0]).is_loopback:
         raise _UsageError(
             f"Not listening on {args.host} without a password, because other machines could "
             "reach the data. Use --username and --password."
         )
-    return credentials
+    return None
 
 
 class _UsageError(Exception):

@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Lifespan
 
-    from devserver.backup import Backup
     from devserver.connections import Connections
     from devserver.engine import Engine
     from devserver.stream import Stream
@@ -82,7 +81,6 @@ def api_app(
     connections: Connections,
     watch: Watch,
     stream: Stream,
-    backup: Backup,
     *,
     url: str,
     lifespan: Lifespan[Starlette],
@@ -94,7 +92,6 @@ def api_app(
         connections: the open message streams. A claim or a heartbeat shows that a process is alive.
         watch: answers the requests of the page.
         stream: answers the clients that receive their messages on this port too.
-        backup: answers `--backup`.
         url: where clients find this application, for the links in its answers.
         lifespan: runs when the server starts and stops.
     """
@@ -127,7 +124,6 @@ def api_app(
             _route("GET", "/poll/{rest:id}", stream.on_api_port),
             _route("GET", "/ping", api.ping),
             _route("GET", "/watch", watch.respond),
-            _route("GET", "/backup", backup.respond),
             *page_routes(),
         ],
         exception_handlers={

@@ -13,7 +13,6 @@ from starlette.middleware.cors import CORSMiddleware
 
 from devserver.api import api_app
 from devserver.auth import BasicAuth
-from devserver.backup import Backup
 from devserver.connections import Connections
 from devserver.engine import Engine
 from devserver.guard import Guard
@@ -82,7 +81,7 @@ def serve(
         engine.stop()
 
     stream = Stream(engine, connections, url)
-    api = api_app(engine, connections, watch, stream, Backup(db), url=url, lifespan=lifespan)
+    api = api_app(engine, connections, watch, stream, url=url, lifespan=lifespan)
     poll_port = poll_socket.getsockname()[1]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

@@ -69,7 +69,6 @@ CI = [
 ELSEWHERE = [
     ".ci/run",
     "uv run python -m demo 3 --crash-everywhere",  # test_crash_everywhere.py
-    "uv run python -m devserver --backup backup.db",  # test_file.py
     "uv run --all-groups python -m benchmarks --long --resonate=BINARY",  # test_benchmarks.py
 ]
 

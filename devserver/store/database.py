@@ -6,7 +6,6 @@ import fcntl
 import os
 import sqlite3
 import sys
-import time
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Self, override
@@ -49,11 +48,11 @@ class DatabaseError(Exception):
 
 
 class LostFileError(sqlite3.OperationalError):
-    """The file was deleted or replaced while it was open. SQLite does not notice that."""
+    """The file was moved, replaced or deleted while it was open. SQLite does not notice that."""
 
 
 class Database(sqlite3.Connection):
-    """A connection that notices if its file is deleted or replaced.
+    """A connection that notices if its file is moved, replaced or deleted.
 
     Args:
         path: the file, or `:memory:`.
@@ -110,8 +109,7 @@ class Database(sqlite3.Connection):
         """Check that the open files are still the ones at the path.
 
         Raises:
-            LostFileError: the database or its log was deleted or replaced. The data is then in
-                files without a name, which the system deletes when this process ends.
+            LostFileError: the database or its log was moved, replaced or deleted.
         """
         for name, known in self._files.items():
             try:
@@ -119,22 +117,12 @@ class Database(sqlite3.Connection):
             except OSError:
                 found = None
             if found != known:
-                raise LostFileError(f"{name} was deleted or replaced while devserver was using it")
-
-    def rescue(self) -> str:
-        """Save the content of a file that was deleted or replaced.
-
-        Returns:
-            The path of the new file, in the same folder.
-
-        Raises:
-            sqlite3.Error: the new file cannot be written.
-        """
-        # When SQLite closes, it would delete the log at the path, which may be another server's.
-        self.keep_log()
-        target = f"{self.path}.rescued-{time.strftime('%Y%m%d-%H%M%S')}"
-        self.execute("VACUUM INTO ?", (target,))
-        return target
+                # If only one of the two files was moved, it would be incomplete without the other.
+                self.execute("PRAGMA wal_checkpoint")
+                raise LostFileError(
+                    f"{self.path} or its log was moved, replaced or deleted while devserver was "
+                    "using it. The original file has all acknowledged data, if it still exists."
+                )
 
 
 def open_database(path: str) -> Database:
