@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from benchmarks.usage import peak_memory
-from cluster import ROOT, Process, free_ports
+from demo.cluster import ROOT, free_ports
+from demo.processes import Process
 from devserver.models import CompletePromise, CreatePromise, CreatePromiseAndTask, TaskClaimer
 from devserver.store import promises
 from devserver.store.database import open_database, transaction

@@ -24,7 +24,7 @@ from benchmarks.growth import fill, growth
 from benchmarks.limits import digits, limit
 from benchmarks.picture import draw
 from benchmarks.runs import Contender
-from cluster import ProcessError
+from demo.processes import ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

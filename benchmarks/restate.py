@@ -14,7 +14,8 @@ import requests
 from requests.adapters import HTTPAdapter
 from urllib3 import Retry
 
-from cluster import ROOT, Process, free_ports
+from demo.cluster import ROOT, free_ports
+from demo.processes import Process
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

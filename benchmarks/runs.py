@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING
 
 from benchmarks.restate import restate
 from benchmarks.usage import cpu, peak_memory
-from cluster import ROOT, Cluster
+from demo.cluster import ROOT, Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from cluster import Process
+    from demo.processes import Process
 
 WORKERS = 3
 # The plain SDK keeps Python's limit of 4,300 digits, which the result for n = 1559 exceeds.
@@ -130,7 +130,7 @@ def starts() -> dict[str, float]:
         The seconds that each took.
     """
     begin = time.perf_counter()
-    with Cluster(fork=False) as cluster:
+    with Cluster() as cluster:
         server = time.perf_counter() - begin
         begin = time.perf_counter()
         cluster.launch("client", [sys.executable, "-c", "import factorial_client"]).wait()
@@ -139,7 +139,7 @@ def starts() -> dict[str, float]:
 
 @contextmanager
 def _cluster(contender: Contender) -> Iterator[Cluster]:
-    with Cluster(contender.resonate, fork=False) as cluster:
+    with Cluster(contender.resonate) as cluster:
         if contender.plain:
             command = [*PYTHON, "-c", PLAIN_WORKER]
             names = [f"worker {i + 1}" for i in range(WORKERS)]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from cluster import Process
+    from demo.processes import Process
 
 
 def cpu(process: Process) -> float:

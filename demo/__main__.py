@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from cluster import Cluster, ProcessError
 from demo import facts
 from demo.board import Board
+from demo.cluster import Cluster
 from demo.director import Director
 from demo.keys import has_keys, pressed_keys
 from demo.lines import Lines
+from demo.processes import ProcessError
 from demo.run import Run
 
 if TYPE_CHECKING:
@@ -202,7 +203,7 @@ def _run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
     run = Run(args.n)
     director = Director(run, args.pace, args.kill, restart=args.restart)
-    with Cluster(args.resonate, director.line, fork=False) as cluster, ExitStack() as screen:
+    with Cluster(args.resonate, director.line) as cluster, ExitStack() as screen:
         has_board = not args.plain and sys.stdout.isatty() and console.is_interactive
         with console.status("Starting the workers") if has_board else nullcontext():
             client = director.start(cluster, args.workers, args.n)

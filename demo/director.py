@@ -7,9 +7,10 @@ import signal
 import time
 from typing import TYPE_CHECKING, Literal, Protocol
 
-from cluster import Cluster, Process, ProcessError
+from demo.processes import Process, ProcessError
 
 if TYPE_CHECKING:
+    from demo.cluster import Cluster
     from demo.run import Run
 
     type Victim = Literal["worker", "server"]

@@ -10,7 +10,7 @@ import httpx
 import pytest
 from hypothesis import settings
 
-from cluster import Cluster
+from demo.cluster import Cluster
 from devserver.store.database import open_database
 from plumbing.connection import Address
 

@@ -7,7 +7,7 @@ from typing import Any, Self
 
 import httpx
 
-from cluster import PATIENCE
+from demo.processes import PATIENCE
 
 
 class Listener:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluster import ROOT
+from demo.cluster import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 
 from PIL import Image
 
-from cluster import ROOT, Cluster
+from demo.cluster import ROOT, Cluster
 from tests.browser import chromium
 from tests.pages import blocks
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-    from cluster import Process
+    from demo.processes import Process
 
 
 FOLDER = ROOT / "docs"

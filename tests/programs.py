@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import psutil
 
-from cluster import PATIENCE, ROOT, Process
+from demo.cluster import ROOT
+from demo.processes import PATIENCE, Process
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -21,7 +21,8 @@ from pathlib import Path
 from typing import override
 from xml.etree import ElementTree as ET
 
-from cluster import Cluster, Process, ProcessError
+from demo.cluster import Cluster
+from demo.processes import Process, ProcessError
 
 # How many tests of each version pass on the real server.
 COUNTS = {

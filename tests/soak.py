@@ -23,14 +23,15 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 
-from cluster import ROOT, Cluster, ProcessError
+from demo.cluster import ROOT, Cluster
+from demo.processes import ProcessError
 from tests.api import FAR, encoded
 from tests.listener import Listener
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from cluster import Process
+    from demo.processes import Process
 
 WORKERS = 3
 CHAINS = 3
@@ -224,7 +225,7 @@ def main() -> int:
     def minutes() -> float:
         return (time.monotonic() - begin) / 60
 
-    with Cluster(fork=False) as cluster, ThreadPoolExecutor(16) as pool:
+    with Cluster() as cluster, ThreadPoolExecutor(16) as pool:
         soak = Soak(cluster, rng)
         try:
             background = [pool.submit(soak.search), pool.submit(soak.watch)]

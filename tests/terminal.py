@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Self
 
 import pyte
 
-from cluster import PATIENCE, ROOT
-from cluster.reaper import REAPER
+from demo.cluster import ROOT
+from demo.processes import PATIENCE, tied
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -48,7 +48,7 @@ class Terminal:
         self._unread = b""
         self.raw = b""
         self.process = subprocess.Popen(
-            command,
+            tied(command),
             cwd=ROOT,
             env=others | {"TERM": "xterm-256color"} | env,
             stdin=theirs,
@@ -58,7 +58,6 @@ class Terminal:
             # One system call in the child: it makes this terminal the controlling one.
             preexec_fn=lambda: fcntl.ioctl(theirs, termios.TIOCSCTTY, 0),  # noqa: PLW1509
         )
-        REAPER.add(self.process.pid)
 
     def __enter__(self) -> Self:
         return self
@@ -66,7 +65,6 @@ class Terminal:
     def __exit__(self, *_: object) -> None:
         self.process.kill()
         self.process.wait()
-        REAPER.remove(self.process.pid)
         os.close(self._ours)
         os.close(self._theirs)
 

@@ -14,7 +14,7 @@ import pytest
 from tests.api import FAR, create
 
 if TYPE_CHECKING:
-    from cluster import Cluster
+    from demo.cluster import Cluster
 
 INVOKE = {"resonate:invoke": "poll://any@absent"}
 

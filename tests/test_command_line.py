@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from cluster import Cluster
+from demo.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

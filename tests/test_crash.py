@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from cluster import Cluster
+from demo.cluster import Cluster
 from devserver.errors import Code
 from tests.api import FAR
 from tests.listener import Listener

@@ -17,7 +17,7 @@ from tests.terminal import Terminal
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from cluster import Process
+    from demo.processes import Process
 
 # n = 1 does not call another level: its steps are those of the client and of one task.
 POINTS = 33

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster import ROOT
+from demo.cluster import ROOT
 from demo.crashes.cluster import CrashCluster
 from demo.crashes.everywhere import Everywhere
 from demo.crashes.points import Recursion, points_of

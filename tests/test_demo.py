@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster import ROOT, Process
+from demo.cluster import ROOT
+from demo.processes import Process
 from tests.programs import run, running, start
 from tests.terminal import Terminal
 
@@ -55,7 +56,7 @@ def test_says_how_many_calls_each_worker_took(tmp_path: Path) -> None:
 def test_stops_without_leaving_anything_behind(tmp_path: Path, number: int) -> None:
     with start("-m", "demo", "100", env={"TMPDIR": str(tmp_path)}) as stopped:
         stopped.wait_for("factorial(99)")
-        assert len(running(tmp_path)) == 7, "the demo, its reaper, and five processes"
+        assert len(running(tmp_path)) == 6, "the demo and five processes"
         stopped.send_signal(number)
         assert stopped.wait() == 130
         assert stopped.errors == ["demo: Stopped. It left no processes or files behind."]
@@ -235,7 +236,7 @@ def test_a_run_is_drawn(tmp_path: Path, suffix: str, magic: bytes) -> None:
             2,
             "--plot works only with devserver",
         ),
-        (["5", "--resonate", "/no/such/file"], 1, "/no/such/file: No such file or directory"),
+        (["5", "--resonate", "/no/such/file"], 1, "/no/such/file is not an executable file"),
         (["5", "--resonate", "/bin/false"], 1, "server exited. It printed: "),
     ],
 )

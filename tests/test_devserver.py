@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from cluster import ROOT, Cluster, Process, free_ports
+from demo.cluster import ROOT, Cluster, free_ports
+from demo.processes import Process
 from devserver.store.database import open_database
 from tests.api import FAR, complete, create, invoke
 from tests.listener import Listener

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from cluster import PATIENCE, ROOT, Process, free_ports
+from demo.cluster import ROOT, free_ports
+from demo.processes import PATIENCE, Process
 from tests.pages import PAGES, anchors, block_below, blocks, commands, links, output_of
 from tests.terminal import Terminal
 

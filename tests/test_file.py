@@ -9,7 +9,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from cluster import Cluster
+from demo.cluster import Cluster
 from devserver.store.database import LostFileError, open_database
 from tests.api import FAR, create
 

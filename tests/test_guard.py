@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import httpx
 import pytest
 
-from cluster import ROOT, Cluster, free_ports
+from demo.cluster import ROOT, Cluster, free_ports
 from tests.api import FAR
 from tests.listener import Listener
 from tests.programs import run

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from cluster import Cluster
+from demo.cluster import Cluster
 from devserver.requests import MAX_BODY
 
 if TYPE_CHECKING:

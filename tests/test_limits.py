@@ -12,7 +12,7 @@ import httpx
 import psutil
 import pytest
 
-from cluster import Cluster
+from demo.cluster import Cluster
 from devserver.limits import MAX_HEAD
 from tests.api import FAR
 

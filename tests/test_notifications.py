@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import psutil
 
-from cluster import Cluster
+from demo.cluster import Cluster
 from devserver.store.database import open_database
 from tests.listener import Listener
 from tests.test_file import database_of

@@ -17,7 +17,7 @@ from axe_playwright_python.sync_playwright import Axe  # type: ignore[import-unt
 from msgspec import Raw
 from playwright.sync_api import Browser, Error, Locator, Page, expect
 
-from cluster import Cluster, free_ports
+from demo.cluster import Cluster, free_ports
 from devserver.models import ClaimTask, CompletePromise, CreateCallback, CreatePromise, TaskRef
 from devserver.store import processes, promises, tasks
 from devserver.store.database import open_database, transaction
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cluster import Process
+    from demo.processes import Process
     from devserver.store.database import Database
 
 HOSTILE = """<img src=x onerror="window.hacked = 'yes'">"""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from cluster import Cluster
+    from demo.cluster import Cluster
 
 pytestmark = pytest.mark.usefixtures("closed_connections")
 

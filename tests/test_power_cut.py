@@ -23,7 +23,8 @@ import httpx
 import msgspec
 import pytest
 
-from cluster import ROOT, Process, free_ports
+from demo.cluster import ROOT, free_ports
+from demo.processes import Process
 from devserver.models import Promise, PromiseState
 from devserver.store.rows import find_promise
 from tests.api import FAR, claim, create, invoke

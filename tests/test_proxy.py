@@ -5,7 +5,7 @@ from __future__ import annotations
 import gc
 import socket
 
-from cluster.proxy import Proxy
+from demo.proxy import Proxy
 
 
 def test_a_proxy_that_ends_leaves_no_connection_open() -> None:

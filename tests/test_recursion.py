@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from cluster import Cluster, Process
+    from demo.cluster import Cluster
+    from demo.processes import Process
 
 
 def answer(client: Process) -> str:

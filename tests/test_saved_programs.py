@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from cluster import ROOT
+from demo.cluster import ROOT
 from tests.pages import blocks, output_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from cluster import Cluster, Process
+    from demo.cluster import Cluster
+    from demo.processes import Process
 
     type Start = Callable[[str], Process]
 

@@ -12,7 +12,7 @@ import pytest
 from tests.programs import run
 
 if TYPE_CHECKING:
-    from cluster import Cluster
+    from demo.cluster import Cluster
 
 
 @pytest.mark.parametrize(

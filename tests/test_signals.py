@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING
 import httpx
 import pytest
 
-from cluster import PATIENCE, ROOT, Cluster, Process, free_ports
+from demo.cluster import ROOT, Cluster, free_ports
+from demo.processes import PATIENCE, Process
 from tests.api import FAR, create
 
 if TYPE_CHECKING:

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from resonate.registry import Registry
 
-from cluster import ROOT, Cluster
-from cluster.proxy import Proxy
+from demo.cluster import ROOT, Cluster
+from demo.proxy import Proxy
 from plumbing.connection import Address, Server
 from plumbing.messages import Messages
 from plumbing.store import Store
@@ -25,8 +25,8 @@ if TYPE_CHECKING:
 
     import httpx
 
-    from cluster import Process
-    from cluster.proxy import Passage
+    from demo.processes import Process
+    from demo.proxy import Passage
 
 pytestmark = pytest.mark.usefixtures("closed_connections")
 

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from cluster import PATIENCE, Cluster
+from demo.cluster import Cluster
+from demo.processes import PATIENCE
 from devserver.connections import Connections
 from devserver.engine import Engine
 from devserver.models import ClaimTask, CompletePromise, CreatePromise, TaskRef

@@ -22,7 +22,7 @@ import httpx
 import pytest
 from playwright.sync_api import Error, expect
 
-from cluster import Cluster, free_ports
+from demo.cluster import Cluster, free_ports
 from tests.api import FAR
 from tests.browser import PATIENCE, chromium
 from tests.listener import Listener

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import httpx
 import pytest
 
-from cluster import ROOT, Cluster, free_ports
+from demo.cluster import ROOT, Cluster, free_ports
 from tests.api import FAR, complete, create, encoded
 from tests.listener import Listener
 from tests.programs import run, start
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from cluster import Process
+    from demo.processes import Process
 
 START = "Start it with `uv run python -m devserver`, or set RESONATE_HOST."
 LEGACY = (

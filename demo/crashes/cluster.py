@@ -10,16 +10,17 @@ from collections import Counter
 from typing import TYPE_CHECKING, Any, Self, override
 from urllib.request import urlopen
 
-from cluster import PATIENCE, Cluster, Process, ProcessError
-from cluster.proxy import Proxy
+from demo.cluster import Cluster
 from demo.crashes.points import Outcome
+from demo.processes import PATIENCE, Process, ProcessError
+from demo.proxy import Proxy
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from cluster.processes import Listener
-    from cluster.proxy import Moment, Passage
     from demo.crashes.points import Point, Recursion
+    from demo.processes import Listener
+    from demo.proxy import Moment, Passage
 
 WORKERS = 3
 # How long after a restart of the server a client may fail to reach it (seconds). A client that has

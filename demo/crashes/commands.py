@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from cluster import ProcessError
 from demo.board import Board
 from demo.crashes.cluster import CrashCluster
 from demo.crashes.everywhere import Everywhere, Summary
@@ -16,6 +15,7 @@ from demo.crashes.onlooker import Onlooker
 from demo.crashes.points import Point, Recursion, points_of
 from demo.crashes.table import CrashLines, CrashTable
 from demo.lines import Lines
+from demo.processes import ProcessError
 from demo.run import Run
 
 if TYPE_CHECKING:

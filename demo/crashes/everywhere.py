@@ -9,15 +9,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from cluster import ProcessError
 from demo.crashes.cluster import CrashCluster
 from demo.crashes.points import Outcome, points_of
+from demo.processes import ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Generator, Iterator, Sequence
 
-    from cluster.proxy import Moment
     from demo.crashes.points import Point, Recursion
+    from demo.proxy import Moment
 
 # How many runs to try until one reaches a point: with three workers, the order of the steps
 # differs from run to run.

@@ -8,9 +8,9 @@ import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
-from cluster import Process
-from cluster.proxy import Passage
 from demo.director import REFRESH
+from demo.processes import Process
+from demo.proxy import Passage
 
 if TYPE_CHECKING:
     from demo.crashes.cluster import CrashCluster

@@ -8,10 +8,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Self
 
-from cluster import ROOT
+from demo.cluster import ROOT
 
 if TYPE_CHECKING:
-    from cluster.proxy import Moment, Passage
+    from demo.proxy import Moment, Passage
 
     type Victim = Literal["worker", "server", "both", "client"]
 

@@ -14,9 +14,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from cluster.proxy import Moment
     from demo.crashes.everywhere import Verdict
     from demo.crashes.points import Point, Victim
+    from demo.proxy import Moment
 
 # A column for each kind of crash.
 KINDS: tuple[tuple[Victim, Moment], ...] = (

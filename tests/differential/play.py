@@ -15,7 +15,7 @@ import httpx
 from tests.listener import Listener
 
 if TYPE_CHECKING:
-    from cluster import Cluster
+    from demo.cluster import Cluster
 
     type Step = dict[str, Any]
 

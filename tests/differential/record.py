@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cluster import Cluster
+from demo.cluster import Cluster
 from tests.differential import answers
 from tests.differential.play import play
 from tests.differential.sequences import all_sequences

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from cluster import Cluster
+from demo.cluster import Cluster
 from tests.differential.answers import NAMES, read
 from tests.differential.play import play
 from tests.differential.sequences import all_sequences, walk

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
+import sys
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from typing import IO, TYPE_CHECKING, Self
-
-from cluster.forked import Forked
-from cluster.reaper import REAPER
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -24,16 +24,39 @@ GRACE = 30.0
 # server takes a minute to send the worker's message again, and a busy machine takes longer.
 PATIENCE = 600.0
 
+# Asks Linux to kill this process together with its parent (PR_SET_PDEATHSIG), and becomes the
+# program. It is a program of its own because Python code between fork and exec can deadlock if the
+# parent has threads. If the parent ends before the request, its id is not this process's parent.
+TIE = """\
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL)
+if os.getppid() == int(sys.argv[1]):
+    os.execvp(sys.argv[2], sys.argv[2:])
+"""
+# Linux sends that signal when the *thread* that started the process ends. So one thread, which
+# lives as long as this program, starts all of them.
+_starter = ThreadPoolExecutor(1, "starter")
+
 
 class ProcessError(Exception):
     """A process did not do what the caller waited for. The message says which process, and what."""
 
 
+def tied(command: Sequence[str | Path]) -> Sequence[str | Path]:
+    """Make a command whose process Linux kills when the thread that starts it ends.
+
+    On macOS, which cannot do this, the command stays as it is.
+    """
+    if sys.platform != "linux":
+        return command
+    return [sys.executable, "-I", "-S", "-c", TIE, str(os.getpid()), *command]
+
+
 class Process:
     """A running program whose output is read line by line.
 
-    The process has its own group, so Ctrl-C in the terminal does not reach it. If this program
-    ends, even by SIGKILL, the reaper kills the group.
+    The process has its own group, so Ctrl-C in the terminal does not reach it. If this program is
+    killed, Linux kills the process too. On macOS, the process then keeps running.
 
     It is a context manager: on exit, the process and its group are killed if they still run.
 
@@ -45,8 +68,9 @@ class Process:
         listener: called with this process and each line that it prints to stdout or stderr,
             and with None after the last one. The calls come from other threads.
         changed: notified of each line and of the end; several processes may share it.
-        fork: whether to fork it, which is faster. Only for this project's Python programs; see
-            `cluster.forked`.
+
+    Raises:
+        ProcessError: the program does not exist.
     """
 
     def __init__(
@@ -58,17 +82,27 @@ class Process:
         cwd: Path | None = None,
         listener: Listener = lambda _process, _line: None,
         changed: threading.Condition | None = None,
-        fork: bool = False,
     ) -> None:
+        if shutil.which(command[0]) is None:
+            raise ProcessError(f"{command[0]} is not an executable file")
         self.name = name
         self.output: list[str] = []
         self.errors: list[str] = []
         self._listener = listener
         self._changed = changed or threading.Condition()
         self._ended = False
-        start = Forked if fork else _started
-        self._popen = start(command, env, cwd)
-        REAPER.add(self.pid)
+        self._popen = _starter.submit(
+            subprocess.Popen[str],
+            tied(command),
+            env=env,
+            cwd=cwd,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            encoding="utf-8",
+            errors="replace",
+            process_group=0,
+        ).result()
         threading.Thread(target=self._watch, daemon=True).start()
 
     def __enter__(self) -> Self:
@@ -156,7 +190,6 @@ class Process:
         self._read(self._popen.stdout, self.output)
         errors.join()
         self._popen.wait()
-        REAPER.remove(self.pid)
         with self._changed:
             self._ended = True
             self._changed.notify_all()
@@ -170,20 +203,3 @@ class Process:
                     lines.append(text)
                     self._changed.notify_all()
                 self._listener(self, text)
-
-
-def _started(
-    command: Sequence[str | Path], env: Mapping[str, str] | None, cwd: Path | None
-) -> subprocess.Popen[str]:
-    return subprocess.Popen(  # noqa: S603 - the project's own programs
-        command,
-        env=env,
-        cwd=cwd,
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-        process_group=0,
-    )

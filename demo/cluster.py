@@ -12,13 +12,12 @@ from contextlib import ExitStack, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Self
 
-from cluster.processes import PATIENCE, Process, ProcessError
-from cluster.reaper import REAPER
+from demo.processes import PATIENCE, Process, ProcessError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from cluster.processes import Listener
+    from demo.processes import Listener
 
 ROOT = Path(__file__).parent.parent
 # `free_ports` looks in one of so many blocks of so many ports.
@@ -29,14 +28,13 @@ class Cluster:
     """A server with its own ports and data, and the workers and clients that use it.
 
     It is a context manager. On entry, it starts the server. On exit, it kills all processes and
-    deletes the data.
+    deletes the data. If this program is killed, its processes end too (on Linux), and the data
+    stays in the system's folder for temporary files.
 
     Args:
         resonate: the binary of a real legacy Resonate server; None runs the devserver.
         listener: called with each line of each process; see `Process`.
         options: more arguments for the devserver.
-        fork: whether to fork the Python programs, which starts them in a fraction of the time;
-            see `Process`. False starts them as a user would.
     """
 
     def __init__(
@@ -44,13 +42,10 @@ class Cluster:
         resonate: str | None = None,
         listener: Listener = lambda _process, _line: None,
         options: Sequence[str] = (),
-        *,
-        fork: bool = True,
     ) -> None:
         self._resonate = resonate
         self._listener = listener
         self._options = options
-        self._fork = fork
         self._changed = threading.Condition()
         self._cleanup = ExitStack()
         self.workers: list[Process] = []
@@ -58,8 +53,6 @@ class Cluster:
     def __enter__(self) -> Self:
         folder = tempfile.TemporaryDirectory(prefix="factorial-")
         self.data = Path(folder.name)
-        REAPER.add(self.data)
-        self._cleanup.callback(REAPER.remove, self.data)
         self._cleanup.enter_context(folder)
         self.port, self.poll_port, *self._other_ports = free_ports(4)
         try:
@@ -197,14 +190,9 @@ class Cluster:
             cwd=self.data,
             listener=self._listener,
             changed=self._changed,
-            fork=self._fork and _is_forkable(command),
         )
         self._cleanup.callback(process.kill)
         return process
-
-
-def _is_forkable(command: Sequence[str]) -> bool:
-    return command[0] == sys.executable and command[1] != "-c"
 
 
 def free_ports(count: int) -> list[int]:
