@@ -4,7 +4,6 @@
 - `director`: follows the processes and the keys, and kills.
 - `run`: the model of a run, from the lines that the workers print.
 - `board`, `lines`: show the run while it lasts.
-- `facts`, `timeline`: draw the picture of `--plot` from the server's records.
 - `keys`: reads single keys from the terminal.
 - `crashes`: kills at chosen steps.
 """

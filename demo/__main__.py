@@ -9,16 +9,12 @@ if sys.platform == "win32":
 
 import argparse
 import math
-import shlex
 import signal
 from contextlib import ExitStack, nullcontext
-from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rich.console import Console
 
-from demo import facts
 from demo.board import Board
 from demo.cluster import Cluster
 from demo.director import Director
@@ -104,12 +100,6 @@ def _parse_arguments() -> argparse.Namespace:
         "--plain", action="store_true", help="print lines instead of the live board"
     )
     parser.add_argument(
-        "--plot",
-        type=_picture,
-        metavar="FILE",
-        help="draw the run as a picture, like timeline.svg or timeline.png",
-    )
-    parser.add_argument(
         "--resonate",
         metavar="BINARY",
         help="use this real legacy Resonate server instead of devserver",
@@ -147,11 +137,6 @@ def _parse_arguments() -> argparse.Namespace:
         parser.error(
             "--kill needs another worker that can take over: add --restart, or more --workers"
         )
-    if args.plot and args.resonate:
-        parser.error("--plot works only with devserver: the real server does not record attempts")
-    if args.plot and find_spec("matplotlib") is None:
-        command = f"uv run --group plot python -m demo {shlex.join(sys.argv[1:])}"
-        parser.error(f"--plot needs Matplotlib, which is not installed. Run: {command}")
     return args
 
 
@@ -178,15 +163,6 @@ def _victim(text: str) -> str:
         hint = "; write N before --kill" if text.isdecimal() else ""
         raise argparse.ArgumentTypeError(f"must be worker or server, not {text!r}{hint}")
     return text
-
-
-def _picture(text: str) -> Path:
-    path = Path(text)
-    if path.suffix not in {".svg", ".png"}:
-        raise argparse.ArgumentTypeError(f"must end in .svg or .png, not {text!r}")
-    if not path.parent.is_dir():
-        raise argparse.ArgumentTypeError(f"the folder {str(path.parent)!r} does not exist")
-    return path
 
 
 def _seconds(text: str) -> float:
@@ -219,19 +195,12 @@ def _run(args: argparse.Namespace) -> int:
         director.follow(cluster, client, view)
         took = director.clock
         answer = client.output[-1:] if client.wait() == 0 else []
-        found = facts.read(cluster.url) if args.plot else None
         screen.close()
         for worker in cluster.workers:
             worker.stop()
     expected = f"Result: {math.factorial(args.n)}"
     if answer != [expected]:
         raise ProcessError("the client did not print the right answer")
-    if found:
-        # Matplotlib takes a second to load, so load it only for --plot.
-        from demo.timeline import draw  # noqa: PLC0415
-
-        draw(found, run, args.plot)
-        console.print(f"Wrote {args.plot}", soft_wrap=True)
     for line in [*_recovery(run, args.kill), _shares(run, took)]:
         console.print(line, soft_wrap=not console.is_terminal)
     console.print(f"The result equals Python's math.factorial({args.n}):")

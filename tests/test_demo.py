@@ -201,21 +201,6 @@ def test_plain_lines_on_a_terminal(tmp_path: Path) -> None:
         assert any(line.endswith(" | factorial(3) = 6") for line in lines)
 
 
-@pytest.mark.parametrize(("suffix", "magic"), [("svg", b"<?xml"), ("png", b"\x89PNG")])
-def test_a_run_is_drawn(tmp_path: Path, suffix: str, magic: bytes) -> None:
-    picture = tmp_path / f"timeline.{suffix}"
-    ended = run("-m", "demo", "12", "--pace", "0.02", "--kill", "--plot", picture)
-    assert (ended.wait(), ended.errors) == (0, [])
-    content = picture.read_bytes()
-    assert content.startswith(magic)
-    if suffix == "svg":
-        # Labels are text and not paths, so search and screen readers find them.
-        texts = re.findall(r"<text [^>]*>([^<]+)</text>", content.decode())
-        assert any(re.fullmatch(r"✕ worker \d died at \d+\.\d s", text) for text in texts)
-        assert any(re.fullmatch(r"worker \d ↪", text) for text in texts)
-        assert "479001600" in texts
-
-
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
@@ -225,17 +210,6 @@ def test_a_run_is_drawn(tmp_path: Path, suffix: str, magic: bytes) -> None:
         (["5", "--pace", "-1"], 2, "must be from 0 to 3600 seconds"),
         (["5", "--kill", "--workers", "1"], 2, "--kill needs another worker that can take over"),
         (["--kill", "5"], 2, "not '5'; write N before --kill"),
-        (["5", "--plot", "picture.gif"], 2, "must end in .svg or .png, not 'picture.gif'"),
-        (
-            ["5", "--plot", "/no/such/folder/picture.svg"],
-            2,
-            "the folder '/no/such/folder' does not exist",
-        ),
-        (
-            ["5", "--plot", "x.svg", "--resonate", "/bin/false"],
-            2,
-            "--plot works only with devserver",
-        ),
         (["5", "--resonate", "/no/such/file"], 1, "/no/such/file is not an executable file"),
         (["5", "--resonate", "/bin/false"], 1, "server exited. It printed: "),
     ],
