@@ -20,7 +20,7 @@ from pathlib import Path
 # Until `main` runs, Ctrl-C ends the process without a traceback: the imports take a while.
 signal.signal(signal.SIGINT, signal.SIG_DFL)
 
-from devserver.guard import Host  # noqa: E402
+from devserver.guard import parse_host  # noqa: E402
 from devserver.server import serve  # noqa: E402
 from devserver.store.database import DatabaseError, LostFileError, open_database  # noqa: E402
 
@@ -60,7 +60,6 @@ def main() -> int:
                     started=started,
                     auth=auth,
                     names=names,
-                    origins=args.allow_origin,
                 )
                 db.check_files()
             finally:
@@ -144,32 +143,14 @@ def _parse_arguments() -> argparse.Namespace:
         help="another host name of this server, such as the name of a proxy in front of it "
         "(besides localhost, IP addresses, the name of this machine, and --host); repeatable",
     )
-    parser.add_argument(
-        "--allow-origin",
-        type=_origin,
-        action="append",
-        default=[],
-        metavar="ORIGIN",
-        help="an origin, such as http://localhost:3000, whose web pages may use the API and "
-        "receive messages (CORS; default: none); repeatable",
-    )
     return parser.parse_args()
 
 
-def _origin(text: str) -> str:
-    scheme, _, authority = text.partition("://")
-    if scheme not in {"http", "https"} or Host.parse(authority) is None or text != text.lower():
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not an origin, such as http://localhost:3000"
-        )
-    return text
-
-
 def _host_name(text: str) -> str:
-    host = Host.parse(text)
-    if host is None or text.lower().removesuffix(".") != host.name:
+    host = parse_host(text)
+    if host is None or text.lower().removesuffix(".") != host[0]:
         raise argparse.ArgumentTypeError(f"{text!r} is not a host name without a scheme or a port")
-    return host.name
+    return host[0]
 
 
 def _auth(args: argparse.Namespace, listener: socket.socket) -> tuple[str, str] | None:

@@ -9,7 +9,6 @@ from contextlib import asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, override
 
 import uvicorn
-from starlette.middleware.cors import CORSMiddleware
 
 from devserver.api import api_app
 from devserver.auth import BasicAuth
@@ -23,7 +22,7 @@ from devserver.watch import Watch
 if TYPE_CHECKING:
     import socket
     import sqlite3
-    from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterable, Iterator
     from types import FrameType
 
     from starlette.applications import Starlette
@@ -46,7 +45,6 @@ def serve(
     started: Callable[[], None],
     auth: tuple[str, str] | None,
     names: Iterable[str],
-    origins: Collection[str],
 ) -> None:
     """Serve until SIGINT or SIGTERM.
 
@@ -58,7 +56,6 @@ def serve(
         started: called when the server answers requests and handles signals.
         auth: the required user name and password, or None.
         names: the host names of this server; see `Guard`.
-        origins: the origins whose pages may use this server, such as `http://localhost:3000`.
 
     Raises:
         sqlite3.Error: the database failed, which has stopped the server.
@@ -89,18 +86,8 @@ def serve(
         await (stream if is_stream else api)(scope, receive, send)
 
     answering: ASGIApp = app if auth is None else BasicAuth(app, *auth)
-    if origins:
-        # CORS comes before the authentication, because browsers send preflight requests without a
-        # password.
-        answering = CORSMiddleware(
-            answering,
-            allow_origins=origins,
-            allow_methods=["GET", "POST", "PATCH", "DELETE"],
-            allow_headers=["*"],
-            expose_headers=["Resonate-Version"],
-        )
     config = uvicorn.Config(
-        Guard(answering, names, origins, poll_port),
+        Guard(answering, names, poll_port),
         http=LimitedProtocol,
         backlog=BACKLOG,
         log_config=None,  # uvicorn's default fails if stdout is closed
