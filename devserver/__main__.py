@@ -50,7 +50,8 @@ def main() -> int:
             )
             auth = _auth(args, api)
             started = partial(_say, greeting)
-            names = {args.host, socket.gethostname(), *args.allow_host}
+            # Through an unspecified address, browsers hide which page sent a request; see `Guard`.
+            names = {args.host, socket.gethostname()} - {"0.0.0.0", "::"}  # noqa: S104
             try:
                 serve(
                     db,
@@ -59,7 +60,7 @@ def main() -> int:
                     url=_url(api),
                     started=started,
                     auth=auth,
-                    names=names,
+                    names=names.union(args.allow_host),
                 )
                 db.check_files()
             finally:

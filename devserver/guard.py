@@ -10,12 +10,15 @@ password if it knows it. Three headers that a page cannot change tell these requ
   addresses and over HTTPS, but not over plain HTTP to another machine.
 
 The SDK, curl and other programs send no Origin and no Sec-Fetch-Site.
+
+If a browser follows a link in a mail or a redirect, or prefetches a link for a page, it sends no
+Origin, and `none` or nothing as Sec-Fetch-Site. So there are more rules for GET requests.
 """
 
 from __future__ import annotations
 
 import re
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
@@ -39,7 +42,7 @@ class Guard:
     Args:
         app: handles the requests that are not refused.
         names: the host names of this server, besides `localhost`, the names under `.localhost`
-            and all IP addresses. DNS rebinding needs a name, so an address is safe.
+            and almost all IP addresses. DNS rebinding needs a name, so an address is safe.
         poll_port: the message port, where a GET request joins a worker group.
     """
 
@@ -60,38 +63,46 @@ class Guard:
         host = parse_host(hosts[0].strip()) if len(hosts) == 1 else None
         if host is None and (hosts or scope["http_version"] != "1.0"):
             return ProtocolError(Code.INVALID, "The request must have one valid Host header.")
-        if host is not None and not self._is_own(host[0]):
+        if host is None or self._is_own(host[0]):
+            reason = self._mark_of_a_page(scope, headers, host)
+        else:
             reason = f"{host[0]} is not a name of this server. "
             reason += f"To allow the name, start devserver with --allow-host {host[0]}."
-            return ProtocolError(Code.FORBIDDEN, reason)
+        return None if reason is None else ProtocolError(Code.FORBIDDEN, reason)
+
+    def _mark_of_a_page(
+        self, scope: Scope, headers: Headers, host: tuple[str, int] | None
+    ) -> str | None:
+        """Return what shows that a page of another site may have sent the request, or None."""
         for origin in headers.getlist("origin"):
             scheme, _, authority = origin.partition("://")
             if host is None or (scheme, parse_host(authority)) != (scope["scheme"], host):
-                return _forbidden(f"The request came from a page of another origin, {origin}.")
+                return f"The request came from a page of another origin, {origin}."
         site = headers.get("sec-fetch-site")
         if site in {"cross-site", "same-site"} and not _opens_the_page(scope, headers):
-            return _forbidden(f"The request came from a page of another site ({site}).")
+            return f"The request came from a page of another site (Sec-Fetch-Site: {site})."
+        is_prefetch = "prefetch" in headers.get("sec-purpose", "")
+        if is_prefetch and site != "same-origin" and scope["path"] != "/":
+            return "A browser may have sent the request for a page of another site (Sec-Purpose)."
         # All browsers begin their name with this, which a page cannot change.
         is_browser = headers.get("user-agent", "").startswith("Mozilla/")
-        if is_browser and self._has_effect(scope):
-            return _forbidden("The request came from a browser, and would change something.")
+        if is_browser and (self._has_effect(scope) or (site is None and _is_search(scope))):
+            return "A browser may have sent the request for a page of another site (User-Agent)."
         return None
 
     def _is_own(self, name: str) -> bool:
         if name in self._names or name.endswith(".localhost"):
             return True
         try:
-            ip_address(name)
+            address = ip_address(name)
         except ValueError:
             return False
-        return True
+        # Browsers take these two for addresses of other machines, and send no Sec-Fetch-Site.
+        is_mapped = isinstance(address, IPv6Address) and address.ipv4_mapped is not None
+        return not (address.is_unspecified or is_mapped)
 
     def _has_effect(self, scope: Scope) -> bool:
-        """Tell whether a GET request claims, completes or drops a task, or joins a worker group.
-
-        A browser sends such a request without an Origin when it follows a link or a redirect. Then
-        it may also leave out `Sec-Fetch-Site`, or send `none`.
-        """
+        """Tell whether a GET request claims, completes or drops a task, or joins a worker group."""
         is_poll: bool = scope["server"][1] == self._poll_port
         return is_poll or scope["path"].startswith(("/tasks/", "/poll/"))
 
@@ -117,6 +128,11 @@ def _opens_the_page(scope: Scope, headers: Headers) -> bool:
         and headers.get("sec-fetch-mode") == "navigate"
         and headers.get("sec-fetch-dest") == "document"
     )
+
+
+def _is_search(scope: Scope) -> bool:
+    """Tell whether the request makes the server work for a while."""
+    return scope["path"].rstrip("/") in {"/promises", "/schedules"}
 
 
 def _forbidden(reason: str) -> ProtocolError:

@@ -18,9 +18,6 @@ if TYPE_CHECKING:
 
 BASIC = "authorization: Basic bWU6c2VjcmV0"
 BROWSER = "user-agent: Mozilla/5.0 (X11; Linux x86_64)"
-SEARCH = "GET /promises?id=* HTTP/1.1"
-# An address of this server on a network. Over plain HTTP, browsers send no Sec-Fetch-Site to it.
-NETWORK = "host: 192.168.178.20:PORT"
 
 
 @pytest.fixture(scope="module")
@@ -88,7 +85,9 @@ def test_other_names_are_refused(port: int) -> None:
         status, body = ask(port, f"host: {name}:PORT")
         assert status == 403
         assert f"--allow-host {name}." in detail(body)
-    assert ask(port, "host: l\u00f6calhost:PORT")[0] == 403
+    any_address = "0.0.0.0"  # noqa: S104
+    for host in ("l\u00f6calhost", any_address, "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"):
+        assert ask(port, f"host: {host}:PORT")[0] == 403, host
 
 
 def test_a_request_needs_one_valid_host(port: int) -> None:
@@ -158,18 +157,24 @@ def test_pages_of_other_sites_can_only_link_to_the_page(guarded: Cluster) -> Non
         assert ask(guarded.poll_port, "host: localhost", f"sec-fetch-site: {site}")[0] == 403
 
 
-@pytest.mark.parametrize("site", ["sec-fetch-site: same-origin", "sec-fetch-site: none", "x: y"])
-def test_a_browser_cannot_change_anything_by_a_get(guarded: Cluster, site: str) -> None:
-    """A link in a mail and a redirect have no Origin, and no other site in Sec-Fetch-Site."""
-    for path in ("/", "/page.js", "/watch", "/promises?id=*"):
-        request = f"GET {path} HTTP/1.1"
-        assert ask(guarded.port, NETWORK, site, BROWSER, request=request)[0] == 200
-    for action in ("claim", "complete", "drop", "heartbeat"):
-        request = f"GET /tasks/{action}/x/1 HTTP/1.1"
-        assert ask(guarded.port, NETWORK, site, BROWSER, request=request)[0] == 403
-        assert ask(guarded.port, NETWORK, "user-agent: curl/8", request=request)[0] in {200, 404}
-    for port in (guarded.port, guarded.poll_port):
-        assert ask(port, NETWORK, site, BROWSER)[0] == 403
+@pytest.mark.parametrize("site", ["same-origin", "none", None])
+def test_what_a_browser_can_get(guarded: Cluster, site: str | None) -> None:
+    """A link in a mail, a redirect and a prefetch have no Origin, and no site or `none`."""
+    network = "host: 192.168.178.20:PORT"  # over plain HTTP, browsers send no Sec-Fetch-Site to it
+    head = [network, BROWSER, f"sec-fetch-site: {site}" if site else "x: y"]
+    prefetch = "sec-purpose: prefetch;prerender"
+
+    def get(path: str, *more: str, port: int = guarded.port) -> int:
+        return ask(port, *head, *more, request=f"GET {path} HTTP/1.1")[0]
+
+    assert get("/") == get("/", prefetch) == 200
+    for path in ("/page.js", "/watch", "/promises?id=*", "/schedules?id=*"):
+        assert get(path) == (403 if site is None and "?" in path else 200)
+        assert get(path, prefetch) == (200 if site == "same-origin" else 403)
+    for path in (f"/tasks/{action}/x/1" for action in ("claim", "complete", "drop", "heartbeat")):
+        assert get(path) == 403
+        assert ask(guarded.port, network, request=f"GET {path} HTTP/1.1")[0] in {200, 404}
+    assert get("/poll/g/i") == get("/poll/g/i", port=guarded.poll_port) == 403
 
 
 def test_a_refusal_comes_before_the_password_and_the_body(port: int) -> None:
@@ -181,7 +186,7 @@ def test_a_refusal_comes_before_the_password_and_the_body(port: int) -> None:
 
 def test_each_request_of_a_connection_is_checked(guarded: Cluster) -> None:
     body = b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n"
-    good = f"{SEARCH}\r\nhost: localhost\r\n{BASIC}\r\n\r\n".encode()
+    good = f"GET /promises?id=* HTTP/1.1\r\nhost: localhost\r\n{BASIC}\r\n\r\n".encode()
     bad = f"POST /promises HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
     bad += f"origin: http://evil.test\r\n{BASIC}\r\n\r\n"
     with (
