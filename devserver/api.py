@@ -43,7 +43,6 @@ if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.types import Lifespan
 
-    from devserver.connections import Connections
     from devserver.engine import Engine
     from devserver.stream import Stream
     from devserver.watch import Watch
@@ -78,7 +77,6 @@ register_url_convertor("id", _IdConvertor())
 
 def api_app(
     engine: Engine,
-    connections: Connections,
     watch: Watch,
     stream: Stream,
     *,
@@ -89,13 +87,12 @@ def api_app(
 
     Args:
         engine: runs the transitions that the requests ask for.
-        connections: the open message streams. A claim or a heartbeat shows that a process is alive.
         watch: answers the requests of the page.
         stream: answers the clients that receive their messages on this port too.
         url: where clients find this application, for the links in its answers.
         lifespan: runs when the server starts and stops.
     """
-    api = _Api(engine, connections, url)
+    api = _Api(engine, url)
     app = Starlette(
         routes=[
             _route("POST", "/promises", api.create_promise),
@@ -151,9 +148,8 @@ def answer(status: int, content: object) -> Response:
 
 
 class _Api:
-    def __init__(self, engine: Engine, connections: Connections, url: str) -> None:
+    def __init__(self, engine: Engine, url: str) -> None:
         self._engine = engine
-        self._connections = connections
         self._url = url
 
     async def ping(self, _: Request) -> Response:
@@ -224,7 +220,7 @@ class _Api:
             )
         else:
             body = await read_task(request, CLAIM_TASK)
-        self._connections.spoke(body.process_id)
+        self._engine.spoke(body.process_id)
         claim = await self._engine.run(lambda db, now: tasks.claim(db, body, now), durable=False)
 
         def entry(promise_id: str, promise: Promise | None) -> dict[str, Any]:
@@ -253,7 +249,7 @@ class _Api:
             process_id = process_of_path(task_of_path(request))
         else:
             process_id = (await read_body(request, HEARTBEAT)).process_id
-        self._connections.spoke(process_id)
+        self._engine.spoke(process_id)
         affected = await self._engine.run(
             lambda db, now: tasks.heartbeat(db, process_id, now), durable=False
         )

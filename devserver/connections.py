@@ -1,20 +1,19 @@
-"""The open message streams, and the choice of the stream for a message."""
+"""The open message streams, and the choice of the process that gets a message."""
 
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
+from collections import Counter
 from typing import TYPE_CHECKING
 
+from devserver.store.dispatch import MAX_UNCLAIMED
+
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable, Mapping
 
     from devserver.address import Address
-    from devserver.store.tasks import Delivery
-
-# How many bytes may wait to be written to a connection. A connection with more is full: it does not
-# get messages until half of these bytes are written. Until then, its messages wait in the database.
-WINDOW = 4 * 2**20
+    from devserver.store.dispatch import Choose, Delivery
+    from devserver.store.rows import MessageType
 
 
 class Connection:
@@ -28,27 +27,11 @@ class Connection:
     def __init__(self, group: str, id: str) -> None:  # noqa: A002 - the protocol's name
         self.group = group
         self.id = id
-        self.is_full = False
-        self.unwritten = 0
         self._deliveries: asyncio.Queue[Delivery | None] = asyncio.Queue()
 
     def send(self, delivery: Delivery) -> None:
         """Put a message on the stream."""
-        self.unwritten += delivery.size
-        self.is_full = self.is_full or self.unwritten >= WINDOW
         self._deliveries.put_nowait(delivery)
-
-    def written(self, delivery: Delivery) -> bool:
-        """Record that a message was written to the socket.
-
-        Returns:
-            Whether the connection was full until now, and can take messages again.
-        """
-        self.unwritten -= delivery.size
-        if self.is_full and self.unwritten <= WINDOW // 2:
-            self.is_full = False
-            return True
-        return False
 
     def close(self) -> None:
         """End the stream. The engine sends its unwritten messages to other connections."""
@@ -62,111 +45,119 @@ class Connection:
 
 
 class Connections:
-    """All open streams."""
+    """All open streams. A process may have several, even with the same group and id."""
 
     def __init__(self) -> None:
-        # The members of each group by id. The member that was served longest ago comes first.
-        self._groups: dict[str, OrderedDict[str, Connection]] = {}
-        # The ids of silent connections. A connection becomes silent when its process misses a
-        # claim or a heartbeat, and stays silent until the process sends one. Such a process
-        # hangs, although its stream is open.
+        # The members of each group. The one that was served longest ago comes first.
+        self._groups: dict[str, list[Connection]] = {}
+        # The ids of silent processes. A process becomes silent when it misses a claim or a
+        # heartbeat, and stays silent until it sends one. It hangs, although its stream is open.
         self._silent: set[str] = set()
 
     def add(self, connection: Connection) -> None:
-        """Add a stream. It replaces the stream of the same group and id."""
-        previous = self._members(connection.group).get(connection.id)
-        if previous is not None:
-            self.remove(previous)
-            previous.close()
-        self._groups.setdefault(connection.group, OrderedDict())[connection.id] = connection
+        """Add a stream."""
+        self._groups.setdefault(connection.group, []).append(connection)
 
     def remove(self, connection: Connection) -> bool:
         """Remove a stream.
 
         Returns:
-            False if another stream has replaced it. That one stays.
+            Whether it was the last one of its process.
         """
-        group = self._members(connection.group)
-        if group.get(connection.id) is not connection:
-            return False
-        del group[connection.id]
-        self._silent.discard(connection.id)
+        group = self._groups[connection.group]
+        group.remove(connection)
         if not group:
             del self._groups[connection.group]
-        return True
+        is_last = not self._groups_of(connection.id)
+        if is_last:
+            self._silent.discard(connection.id)
+        return is_last
 
-    def fell_silent(self, connection_id: str) -> None:
-        """Mark a connection as silent: its process missed a claim or a heartbeat."""
-        if any(connection_id in group for group in self._groups.values()):
-            self._silent.add(connection_id)
+    def fell_silent(self, process_id: str) -> None:
+        """Mark a process as silent: it missed a claim or a heartbeat."""
+        if self._groups_of(process_id):
+            self._silent.add(process_id)
 
-    def spoke(self, connection_id: str) -> None:
-        """Trust a connection again: its process sent a claim or a heartbeat."""
-        self._silent.discard(connection_id)
+    def spoke(self, process_id: str) -> list[str]:
+        """Trust a process again: it sent a claim or a heartbeat.
 
-    def chooser(self, silent: Iterable[str] = ()) -> Callable[[Address, int], Connection | None]:
-        """Create a function that chooses the connections for the messages of one transaction.
+        Returns:
+            The groups in which it can take messages again; empty if it was not silent.
+        """
+        if process_id not in self._silent:
+            return []
+        self._silent.discard(process_id)
+        return self._groups_of(process_id)
+
+    def chooser(self, unclaimed: Mapping[str, int], silent: Iterable[str] = ()) -> Choose:
+        """Create a function that chooses the processes for the messages of one transaction.
 
         Choosing does not change the turns, because the transaction may fail. `send` changes them.
 
         Args:
-            silent: the ids of connections that count as silent from this transaction on.
+            unclaimed: how many messages each process has not claimed yet.
+            silent: the ids of processes that count as silent from this transaction on.
 
         Returns:
-            A function that takes an address and the size of a message in bytes. It returns the
-            connection that gets the message, or None if every connection there is full. For `any`
-            it prefers the connection that the address names. If that one is silent, full or absent,
-            the members of the group take turns. A silent member gets a message only if the whole
+            A function that takes an address and the type of a message. It returns the id of the
+            process that gets the message, or None if no process there can take it: a process with
+            `MAX_UNCLAIMED` messages gets only notifications, which are not claimed. For `any` it
+            prefers the process that the address names. If that one is silent, full or absent, the
+            members of the group take turns. A silent member gets a message only if the whole
             group is silent.
         """
         passed_over = self._silent.union(silent)
-        groups: dict[str, OrderedDict[str, Connection]] = {}
-        chosen_size: dict[Connection, int] = {}
+        load = Counter(unclaimed)
+        turns: dict[str, list[Connection]] = {}
 
-        def choose(address: Address, size: int) -> Connection | None:
-            group = groups.get(address.group)
-            if group is None:
-                everyone = self._members(address.group).items()
-                group = groups[address.group] = OrderedDict(
-                    (name, member) for name, member in everyone if not member.is_full
-                )
-            chosen = group.get(address.id)
+        def choose(address: Address, message_type: MessageType) -> str | None:
+            if address.group not in turns:
+                turns[address.group] = list(self._groups.get(address.group, ()))
+            group = turns[address.group]
+            is_claimed = message_type != "notify"
+            free = [one for one in group if not is_claimed or load[one.id] < MAX_UNCLAIMED]
+            chosen = next((one for one in free if one.id == address.id), None)
             if address.cast == "any" and (chosen is None or chosen.id in passed_over):
-                members = (member for member in group.values() if member.id not in passed_over)
-                chosen = next(members, None) or chosen or next(iter(group.values()), None)
-            if chosen is not None:
-                group.move_to_end(chosen.id)
-                chosen_size[chosen] = chosen_size.get(chosen, 0) + size
-                if chosen.unwritten + chosen_size[chosen] >= WINDOW:
-                    del group[chosen.id]
-            return chosen
+                talking = (one for one in free if one.id not in passed_over)
+                chosen = next(talking, None) or chosen or next(iter(free), None)
+            if chosen is None:
+                return None
+            group.remove(chosen)
+            group.append(chosen)
+            load[chosen.id] += is_claimed
+            return chosen.id
 
         return choose
 
     def send(self, delivery: Delivery) -> None:
-        """Put a message on its stream, and move the stream to the end of its group's turns.
+        """Put a message on its process's stream, and move the stream to the end of the turns.
 
         If the stream has closed since it was chosen, the engine sends the message again.
         """
-        connection = delivery.connection
-        group = self._members(connection.group)
-        if group.get(connection.id) is connection:
-            group.move_to_end(connection.id)
+        group = self._groups.get(delivery.group, [])
+        connection = next((one for one in group if one.id == delivery.process_id), None)
+        if connection is not None:
+            group.remove(connection)
+            group.append(connection)
             connection.send(delivery)
 
     def members(self) -> list[tuple[str, str, bool]]:
-        """List the group and the id of each stream, and whether it is silent."""
+        """List the group and the id of each stream, and whether its process is silent."""
         return [
             (member.group, member.id, member.id in self._silent)
             for group in self._groups.values()
-            for member in group.values()
+            for member in group
         ]
 
     def close(self) -> None:
         """End every stream."""
         for group in self._groups.values():
-            for connection in group.values():
+            for connection in group:
                 connection.close()
 
-    def _members(self, group: str) -> OrderedDict[str, Connection]:
-        return self._groups.get(group, OrderedDict())
+    def _groups_of(self, process_id: str) -> list[str]:
+        return [
+            name
+            for name, members in self._groups.items()
+            if any(member.id == process_id for member in members)
+        ]

@@ -1,13 +1,9 @@
 """Runs transitions of the store in transactions, and acts on the results after the commit.
 
-All requests that are ready at the same moment share one commit. After the commit, the engine sends
-the messages that they led to, waits for the disk, and answers them. A message contains no values,
-so the worker can send its claim while the engine waits for the disk.
-
-A commit is on disk before the engine answers, unless it only claims or completes tasks or renews
-leases. A power failure also ends the processes on this machine that have claimed tasks, so an older
-state of the tasks is then as good as the newest one. Every answer still waits for the earlier
-commits, because it may contain their values. So does a notification, which contains a value.
+All requests that are ready at the same moment share one commit. After the commit, the engine waits
+for the disk if a promise, a callback, a subscription or a schedule has changed. Then it answers the
+requests and sends the messages that they led to. So a program is told only what is on disk, except
+for the state of tasks: a power failure ends the processes that have claimed them, too.
 """
 
 from __future__ import annotations
@@ -17,11 +13,12 @@ import logging
 import sqlite3
 import time
 from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import quote
 
-from devserver.address import Address
 from devserver.errors import ProtocolError
-from devserver.store import deadlines, processes, tasks
+from devserver.store import deadlines, dispatch, processes
 from devserver.store.database import transaction
 
 if TYPE_CHECKING:
@@ -29,7 +26,7 @@ if TYPE_CHECKING:
 
     from devserver.connections import Connections
     from devserver.store.database import Database
-    from devserver.store.tasks import Delivery
+    from devserver.store.dispatch import Delivery, Suspect
 
     type Transition[T] = Callable[[sqlite3.Connection, int], T]
     type Batch = list[_Waiting]
@@ -43,22 +40,14 @@ class _Waiting(NamedTuple):
     durable: bool
 
 
-class _Committed(NamedTuple):
-    """A batch, its outcomes, and the messages that wait for the disk like the answers."""
-
-    batch: Batch
-    outcomes: list[Any]
-    held: list[Delivery]
-
-
 logger = logging.getLogger(__name__)
 
-# The engine checks the clock at least this often (seconds), because the clock may be set.
-LONGEST_SLEEP = 60.0
+# How often the engine looks at the clock (seconds), and the longest time between two looks (ms)
+# while the server runs and the clock is not set.
+LOOK = 0.5
+LONGEST_LOOK_MS = 1_500
 # After a faulty transition, which may have been the clock's own, the engine checks again (ms).
 RETRY_MS = 1_000
-# A clock that differs from the time that really passes by this much was set (ms).
-CLOCK_JUMP_MS = 1_000
 # How long a written notification stays incomplete (seconds); see `Engine.notified`.
 NOTIFICATION_DELAY = 1.0
 
@@ -69,6 +58,7 @@ class Engine:
     Args:
         db: the database.
         connections: the open message streams.
+        url: the URL of the API, for advice in the log.
         failed: called if the database fails. The server must stop then.
     """
 
@@ -76,20 +66,21 @@ class Engine:
         self,
         db: Database,
         connections: Connections,
+        url: str,
         failed: Callable[[sqlite3.Error], None],
     ) -> None:
         self._db = db
-        self._failed = failed
         self._connections = connections
-        self._waiting: Batch = []
-        # Until `_sync`, which the loop will call. There are several of them only if the transitions
-        # of a batch ran one by one.
-        self._unanswered: list[_Committed] = []
+        self._url = url
+        self._failed = failed
         self._failure: sqlite3.Error | None = None
+        self._waiting: Batch = []
         self._notified: list[str] = []
         self._timer: asyncio.TimerHandle | None = None
-        # The difference between the clock and the time that really passes (ms).
-        self._clock_offset = _clock_offset()
+        self._watching: asyncio.TimerHandle | None = None
+        self._looked = _now()
+        # How far the clock has jumped since the leases were last moved (ms).
+        self._jump = 0
 
     async def run[T](self, transition: Transition[T], *, durable: bool = True) -> T:
         """Run one transition and wait until it is committed.
@@ -97,7 +88,7 @@ class Engine:
         Args:
             transition: called with the database and the time in ms since the epoch.
             durable: whether to wait until the commit is on disk. False is for a transition that
-                only claims or completes tasks, or renews leases.
+                changes only tasks.
 
         Returns:
             What the transition returned.
@@ -114,25 +105,24 @@ class Engine:
 
         def recover(db: sqlite3.Connection, now: int) -> None:
             processes.server_started(db, now)
-            tasks.recover(db, now)
+            dispatch.recover(db, now)
 
         self._run_unattended(recover)
+        self._watch_clock()
 
     def stop(self) -> None:
         """Stop watching the clock, and complete the notifications that were written."""
-        if self._timer is not None:
-            self._timer.cancel()
+        for timer in (self._timer, self._watching):
+            if timer is not None:
+                timer.cancel()
         if self._failure is not None:
             return
-        now = time.time_ns() // 1_000_000
         with suppress(sqlite3.Error), transaction(self._db):
-            tasks.complete_notified(self._db, self._notified, now)
-            processes.server_stopped(self._db, now)
+            dispatch.complete_notified(self._db, self._notified, _now())
+            processes.server_stopped(self._db, _now())
 
     def connected(self, process_id: str, group: str) -> None:
         """Send a process the messages that wait for it: it has opened a stream.
-
-        Messages that were sent on an earlier stream and were not claimed are sent again.
 
         Args:
             process_id: the process.
@@ -140,21 +130,15 @@ class Engine:
         """
 
         def welcome(db: sqlite3.Connection, now: int) -> None:
-            tasks.take_back_of_process(db, process_id, now, also_claimed=False)
             processes.connected(db, process_id, group, now)
+            dispatch.wake_for_connection(db, group, process_id)
 
         self._run_unattended(welcome)
-        self.has_room(process_id, group)
 
-    def has_room(self, process_id: str, group: str) -> None:
-        """Send a connection the messages that wait for it, because it is not full.
-
-        Args:
-            process_id: the process.
-            group: its poll group.
-        """
-        self._wake(Address("uni", group, process_id))
-        self._wake(Address("any", group))
+    def spoke(self, process_id: str) -> None:
+        """Trust a process again if it was silent: it sent a claim or a heartbeat."""
+        for group in self._connections.spoke(process_id):
+            self._run_unattended(partial(_wake, group, process_id))
 
     def notified(self, task_id: str) -> None:
         """Complete a notification, because it was written to its connection.
@@ -168,45 +152,47 @@ class Engine:
             loop.call_later(NOTIFICATION_DELAY, self._complete_notified)
         self._notified.append(task_id)
 
-    def disconnected(self, process_id: str, group: str, *, has_ended: bool) -> None:
-        """Send the messages of a process to other processes: its stream has closed.
+    def disconnected(self, process_id: str, group: str, *, is_last: bool, has_ended: bool) -> None:
+        """Send the messages of a process to other processes: one of its streams has closed.
 
         Args:
             process_id: the process.
             group: its poll group.
+            is_last: whether the process has no other stream. If it has one, the server cannot tell
+                which messages came through which stream, and waits until they expire.
             has_ended: whether the process must have ended. If so, the tasks that it has claimed
                 go to other processes too, without waiting for the leases to expire.
         """
 
-        def part(db: sqlite3.Connection, now: int) -> None:
-            tasks.take_back_of_process(db, process_id, now, also_claimed=has_ended)
+        def part(db: sqlite3.Connection, now: int) -> list[Suspect]:
             processes.disconnected(db, process_id, group, now)
+            dispatch.take_back_notifications(db, process_id)
+            if not is_last:
+                return []
+            return dispatch.take_back_of_process(db, process_id, now, has_ended=has_ended)
 
         self._complete_notified()
-        self._run_unattended(part)
-        self._wake(Address("any", group))
+        self._run_unattended(part, self._warn)
 
-    def _wake(self, target: Address) -> None:
-        """Send the messages that wait for an address, as many as its connections take."""
-
-        def go_on(are_more: bool) -> None:
-            if are_more and self._connections.chooser()(target, 0) is not None:
-                self._wake(target)
-
-        self._run_unattended(lambda db, _: tasks.wake_parked(db, target), go_on, durable=False)
+    def _warn(self, suspects: list[Suspect]) -> None:
+        for promise_id, deaths, pause in suspects[:5]:
+            logger.warning(
+                "%s has ended %d workers in a row; next try in %d s. To give it up: curl -X PATCH "
+                '%s/promises/%s -d \'{"state": "REJECTED_CANCELED"}\'',
+                ascii(promise_id)[1:-1],
+                deaths,
+                pause // 1000,
+                self._url,
+                quote(promise_id, safe=""),
+            )
 
     def _complete_notified(self) -> None:
         notified, self._notified = self._notified, []
-        self._run_unattended(
-            lambda db, now: tasks.complete_notified(db, notified, now), durable=False
-        )
+        if notified:
+            self._run_unattended(lambda db, now: dispatch.complete_notified(db, notified, now))
 
     def _run_unattended[T](
-        self,
-        transition: Transition[T],
-        then: Callable[[T], None] = lambda _: None,
-        *,
-        durable: bool = True,
+        self, transition: Transition[T], then: Callable[[T], None] = lambda _: None
     ) -> None:
         """Run a transition that no caller waits for, and call `then` with what it returned."""
 
@@ -214,118 +200,71 @@ class Engine:
             error = future.exception()
             if error is None:
                 then(future.result())
-            elif not isinstance(error, sqlite3.Error):
+            elif error is not self._failure:
                 logger.error("A transition of devserver failed", exc_info=error)
 
-        self._enqueue(transition, durable=durable).add_done_callback(report)
+        self._enqueue(transition, durable=False).add_done_callback(report)
 
     def _enqueue(self, transition: Transition[Any], *, durable: bool) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         if not self._waiting:
-            loop.call_soon(self._commit_waiting)
+            loop.call_soon(self._run_waiting)
         future: asyncio.Future[Any] = loop.create_future()
         self._waiting.append(_Waiting(transition, future, durable))
         return future
 
-    def _commit_waiting(self) -> None:
+    def _run_waiting(self) -> None:
         batch, self._waiting = self._waiting, []
-        if self._failure is None:
-            self._commit(batch)
-        else:
+        self._look()
+        self._run_batch(batch)
+
+    def _run_batch(self, batch: Batch) -> None:
+        """Run transitions in one transaction, answer their callers, and send the messages."""
+        if self._failure is not None:
             _settle(batch, [self._failure] * len(batch))
-
-    def _commit(self, batch: Batch) -> None:
-        now = time.time_ns() // 1_000_000
-        jump = _clock_offset() - self._clock_offset
-        durable = any(waiting.durable for waiting in batch)
+            return
         try:
-            changes = self._db.total_changes
-            with transaction(self._db):
-                if abs(jump) >= CLOCK_JUMP_MS:
-                    tasks.move_leases(self._db, jump)
-                outcomes = [self._outcome(waiting.transition, now) for waiting in batch]
-                # A new counter must be on disk before a process claims it. The clock's own
-                # transition is durable, so no lease stays expired for long.
-                silent = tasks.take_back_expired(self._db, now) if durable else set()
-                deliveries = tasks.send_ready(self._db, self._connections.chooser(silent), now)
-                # A transition that is not durable adds no deadlines except leases, and each lease
-                # lasts at least MIN_TTL_MS.
-                due = deadlines.next_due(self._db, now) if durable else now + tasks.MIN_TTL_MS
-            if durable:
-                self._db.check_files()
-        except sqlite3.Error as e:
-            # The disk or the file failed, and not one request.
-            _settle(batch, [e] * len(batch))
-            self._fail(e)
-        except Exception as e:  # noqa: BLE001 - one transition is faulty
-            if len(batch) == 1:
-                _settle(batch, [e])
-                self._check_clock_by(now + RETRY_MS)
-            else:
-                # The transaction is undone. Run the transitions one by one, so that only the
-                # faulty one fails.
-                for one in batch:
-                    self._commit([one])
-        else:
-            if abs(jump) >= CLOCK_JUMP_MS:
-                self._clock_offset += jump
-            for process_id in silent:
-                self._connections.fell_silent(process_id)
-            committed = _Committed(batch, outcomes, self._send(deliveries))
-            must_sync = durable and self._db.total_changes != changes
-            self._answer_when_on_disk(committed, must_sync=must_sync)
-            self._check_clock_by(due)
-
-    def _send(self, deliveries: list[Delivery]) -> list[Delivery]:
-        """Send messages, or return those that must wait until everything so far is on disk.
-
-        A notification must wait, because it contains a value. The messages after it wait too, so
-        that each connection gets its messages in order.
-        """
-        has_value = any(delivery.message.type == "notify" for delivery in deliveries)
-        if has_value or any(earlier.held for earlier in self._unanswered):
-            return deliveries
-        self._deliver(deliveries)
-        return []
-
-    def _answer_when_on_disk(self, committed: _Committed, *, must_sync: bool) -> None:
-        """Answer the latest commit's requests as soon as that commit is on disk.
-
-        Args:
-            committed: the latest commit.
-            must_sync: whether it must be on disk. Otherwise, only the commits before it must be.
-        """
-        if must_sync and not self._unanswered:
-            # Before the loop calls it, the streams write the messages.
-            asyncio.get_running_loop().call_soon(self._sync)
-        if must_sync or self._unanswered:
-            self._unanswered.append(committed)
-        else:
-            self._answer(committed)
-
-    def _sync(self) -> None:
-        """Wait for the disk, and answer everything that waits for it."""
-        unanswered, self._unanswered = self._unanswered, []
-        if self._failure is None:
-            try:
-                self._db.sync()
-            except sqlite3.Error as e:
+            outcomes, deliveries, due = self._commit(batch)
+        except Exception as e:  # noqa: BLE001 - one transition may be faulty
+            if isinstance(e, sqlite3.Error) and not isinstance(e, sqlite3.DataError):
                 self._fail(e)
-        for committed in unanswered:
-            self._answer(committed)
-
-    def _answer(self, committed: _Committed) -> None:
-        if self._failure is None:
-            _settle(committed.batch, committed.outcomes)
-            self._deliver(committed.held)
+            elif len(batch) > 1:
+                # The transaction is undone, so run the transitions one by one.
+                for one in batch:
+                    self._run_batch([one])
+                return
+            _settle(batch, [e] * len(batch))
+            self._set_timer(_now() + RETRY_MS)
         else:
-            _settle(committed.batch, [self._failure] * len(committed.batch))
+            _settle(batch, outcomes)
+            for delivery in deliveries:
+                self._connections.send(delivery)
+            self._set_timer(due)
 
-    def _fail(self, error: sqlite3.Error) -> None:
-        """Stop the server, and do not commit again; see `Database.sync`."""
-        self._failure = error
-        self._db.keep_log()
-        self._failed(error)
+    def _commit(self, batch: Batch) -> tuple[list[Any], list[Delivery], int | None]:
+        """Commit transitions and what follows from them.
+
+        Returns:
+            The transitions' outcomes, the messages to send, and when something is due next.
+        """
+        now = _now()
+        with transaction(self._db):
+            if self._jump:
+                dispatch.move_leases(self._db, self._jump)
+            changes = self._db.total_changes
+            outcomes = [self._outcome(waiting.transition, now) for waiting in batch]
+            must_sync = self._db.total_changes != changes and any(one.durable for one in batch)
+            silent = dispatch.take_back_expired(self._db, now)
+            choose = self._connections.chooser(dispatch.unclaimed(self._db), silent)
+            deliveries = dispatch.send_ready(self._db, choose, now)
+            due = deadlines.next_due(self._db)
+        self._jump = 0
+        if must_sync:
+            self._db.check_files()
+            self._db.sync()
+        for process_id in silent:
+            self._connections.fell_silent(process_id)
+        return outcomes, deliveries, due
 
     def _outcome(self, transition: Transition[Any], now: int) -> Any:
         try:
@@ -333,33 +272,55 @@ class Engine:
         except ProtocolError as e:
             return e  # an answer like any other: the changes before it are kept
 
-    def _deliver(self, deliveries: list[Delivery]) -> None:
-        for delivery in deliveries:
-            self._connections.send(delivery)
+    def _fail(self, error: sqlite3.Error) -> None:
+        """Stop the server, and do not commit again; see `Database.sync`."""
+        self._failure = error
+        self._db.keep_log()
+        self._failed(error)
 
-    def _check_clock_by(self, due: int | None) -> None:
+    def _watch_clock(self) -> None:
+        self._look()
+        self._watching = asyncio.get_running_loop().call_later(LOOK, self._watch_clock)
+
+    def _look(self) -> None:
+        """Notice that the server did not run for a while, or that the clock was set.
+
+        Processes could not renew their leases while the server did not run.
+        """
+        now = _now()
+        passed = now - self._looked
+        self._looked = now
+        if not 0 <= passed <= LONGEST_LOOK_MS:
+            self._jump += passed
+            self._set_timer(now)
+
+    def _set_timer(self, due: int | None) -> None:
         """Check by a time (ms since the epoch) whether something is due.
 
         Most commits move deadlines to later times. A timer that ends too early costs less than one
         that each commit sets again.
         """
-        sleep = LONGEST_SLEEP
-        if due is not None:
-            sleep = min(max(due / 1000 - time.time(), 0), LONGEST_SLEEP)
+        if due is None or self._failure is not None:
+            return
         loop = asyncio.get_running_loop()
+        when = loop.time() + max(due - _now(), 0) / 1000
         if self._timer is not None:
-            if self._timer.when() <= loop.time() + sleep:
+            if self._timer.when() <= when:
                 return
             self._timer.cancel()
-        self._timer = loop.call_later(sleep, self._tick)
+        self._timer = loop.call_at(when, self._tick)
 
     def _tick(self) -> None:
         self._timer = None
         self._run_unattended(deadlines.expire)
 
 
-def _clock_offset() -> int:
-    return (time.time_ns() - time.monotonic_ns()) // 1_000_000
+def _wake(group: str, process_id: str, db: sqlite3.Connection, _: int) -> None:
+    dispatch.wake_for_connection(db, group, process_id)
+
+
+def _now() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _settle(batch: Batch, outcomes: list[Any]) -> None:

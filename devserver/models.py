@@ -30,11 +30,12 @@ class PromiseState(StrEnum):
 class TaskState(StrEnum):
     """The state of a task. A task is *out* while a process has it: enqueued or claimed.
 
-    PARKED is not in the real server, which tries to send such a task again and again.
+    BLOCKED and PARKED are not in the real server, which tries to send such a task again and again.
     """
 
-    INIT = "INIT"  # ready to be sent, or waiting for another task of its root or for a delay
-    PARKED = "PARKED"  # no connection can take it, or another task of its root is out
+    INIT = "INIT"  # ready to be sent, or waiting for a delay
+    BLOCKED = "BLOCKED"  # another task of its root is out
+    PARKED = "PARKED"  # no connection can take it
     ENQUEUED = "ENQUEUED"  # sent and not yet claimed
     CLAIMED = "CLAIMED"  # a process has claimed it and has a lease
     COMPLETED = "COMPLETED"

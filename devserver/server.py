@@ -67,7 +67,7 @@ def serve(
         failures.append(error)
         server.should_exit = True
 
-    engine = Engine(db, connections, failed)
+    engine = Engine(db, connections, url, failed)
     watch = Watch(engine, connections)
 
     @asynccontextmanager
@@ -78,7 +78,7 @@ def serve(
         engine.stop()
 
     stream = Stream(engine, connections, url)
-    api = api_app(engine, connections, watch, stream, url=url, lifespan=lifespan)
+    api = api_app(engine, watch, stream, url=url, lifespan=lifespan)
     poll_port = poll_socket.getsockname()[1]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:

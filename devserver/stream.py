@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
+import sqlite3
+from contextlib import suppress
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any
 
-from msgspec.json import Encoder
+import msgspec
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from devserver.connections import Connection
-from devserver.limits import EXTENSION
+from devserver.store import promises
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -19,9 +22,7 @@ if TYPE_CHECKING:
 
     from devserver.connections import Connections
     from devserver.engine import Engine
-    from devserver.store.tasks import Message
-
-_encode = Encoder().encode
+    from devserver.store.dispatch import Message
 
 
 class Stream:
@@ -40,7 +41,7 @@ class Stream:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer a request on the message port."""
-        request = Request(scope)
+        request = Request(scope, receive)
         if request.method == "GET":
             response = self._open(request, scope["path"])
         else:
@@ -64,39 +65,48 @@ class Stream:
         )
 
     async def _events(self, connection: Connection, request: Request) -> AsyncIterator[bytes]:
-        flush = request.scope["extensions"][EXTENSION]["flush"]
         self._connections.add(connection)
         self._engine.connected(connection.id, connection.group)
         is_ended_here = False
         try:
-            while delivery := await connection.next():
-                yield b"data: " + self._with_links(delivery.message) + b"\n\n"
-                if await flush() and delivery.message.type == "notify":
-                    self._engine.notified(delivery.task_id)
-                if connection.written(delivery):
-                    self._engine.has_room(connection.id, connection.group)
+            # The engine reports a failure of the database, and the server stops.
+            with suppress(sqlite3.Error):
+                while delivery := await connection.next():
+                    content = await self._content(delivery.message)
+                    # The SDK breaks lines at every line break of Unicode, so send ASCII.
+                    yield b"data: " + json.dumps(content).encode("ascii") + b"\n\n"
+                    if delivery.message.type == "notify":
+                        yield b":\n\n"  # uvicorn waits before this until the message has left
+                        if not await request.is_disconnected():
+                            self._engine.notified(delivery.task_id)
             is_ended_here = True
         finally:
-            if self._connections.remove(connection) and not is_ended_here:
+            is_last = self._connections.remove(connection)
+            if not is_ended_here:
                 # A connection from this machine breaks only when its process ends: it does not
                 # depend on a network. (If the server ends the stream, the process still runs.)
-                has_ended = _is_loopback(request)
-                self._engine.disconnected(connection.id, connection.group, has_ended=has_ended)
+                has_ended = is_last and _is_loopback(request)
+                self._engine.disconnected(
+                    connection.id, connection.group, is_last=is_last, has_ended=has_ended
+                )
 
-    def _with_links(self, message: Message) -> bytes:
+    async def _content(self, message: Message) -> dict[str, Any]:
         content: dict[str, Any] = {"type": message.type}
         if message.head:
             content["head"] = message.head
-        if message.task is None:
-            content["promise"] = message.promise
-        else:
+        if message.promise_id is not None:
+            # Read now, so that the values of many notifications do not wait in memory.
+            promise_id = message.promise_id
+            promise = await self._engine.run(lambda db, now: promises.get(db, promise_id, now))
+            content["promise"] = msgspec.to_builtins(promise)
+        if message.task is not None:
             task = f"{message.task.id}/{message.task.counter}"
-            content["task"] = message.task
+            content["task"] = msgspec.to_builtins(message.task)
             content["href"] = {"base": self._url} | {
                 action: f"{self._url}/tasks/{action}/{task}"
                 for action in ("claim", "complete", "heartbeat")
             }
-        return _encode(content)
+        return content
 
 
 def _is_loopback(request: Request) -> bool:

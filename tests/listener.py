@@ -38,10 +38,8 @@ class Listener:
     def next(self) -> dict[str, Any] | None:
         """Wait for the next message. At the end of the stream, return None."""
         for line in self._lines:
-            if line:
-                kind, _, data = line.partition(":")
-                assert kind == "data"
-                message: dict[str, Any] = json.loads(data)
+            if line.startswith("data:"):
+                message: dict[str, Any] = json.loads(line.removeprefix("data:"))
                 return message
         return None
 

@@ -1,4 +1,4 @@
-"""Which connection gets a message: the rules, without a server."""
+"""Which process gets a message: the rules, without a server."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ import asyncio
 import pytest
 
 from devserver.address import Address
-from devserver.connections import WINDOW, Connection, Connections
-from devserver.store.tasks import Delivery, Message
+from devserver.connections import Connection, Connections
+from devserver.store.dispatch import MAX_UNCLAIMED, Delivery, Message
 
 ANY = Address("any", "group")
 ANY_ONE = Address("any", "group", "one")
@@ -24,53 +24,56 @@ def connections() -> Connections:
     return connections
 
 
-def send(connections: Connections, address: Address, times: int = 1) -> list[str | None]:
-    """Send some messages to an address, and return the ids of the connections that get them.
+def send(
+    connections: Connections,
+    address: Address,
+    times: int = 1,
+    unclaimed: dict[str, int] | None = None,
+) -> list[str | None]:
+    """Send some messages to an address, and return the processes that get them.
 
     A transaction that sends all of them and then fails must choose the same ones, and change
     nothing.
     """
-    choose = connections.chooser()
-    in_failed_transaction = [choose(address, 1) for _ in range(times)]
+    choose = connections.chooser(unclaimed or {})
+    in_failed_transaction = [choose(address, "invoke") for _ in range(times)]
     chosen = []
     for _ in range(times):
-        connection = connections.chooser()(address, 1)
-        if connection is not None:
-            connections.send(Delivery(connection, Message("invoke"), "task", 1))
-        chosen.append(connection)
+        process_id = connections.chooser(unclaimed or {})(address, "invoke")
+        if process_id is not None:
+            connections.send(Delivery(address.group, process_id, "task", Message("invoke")))
+        chosen.append(process_id)
     assert chosen == in_failed_transaction
-    return [connection.id if connection else None for connection in chosen]
+    return chosen
 
 
 def test_members_take_turns(connections: Connections) -> None:
     assert send(connections, ANY, 4) == ["one", "two", "three", "one"]
 
 
-def test_any_prefers_the_named_connection(connections: Connections) -> None:
+def test_any_prefers_the_named_process(connections: Connections) -> None:
     assert send(connections, ANY_ONE, 2) == ["one", "one"]
     assert send(connections, ANY) == ["two"]
 
 
-def test_a_silent_connection_gets_no_message_until_it_speaks(connections: Connections) -> None:
+def test_a_silent_process_gets_no_message_until_it_speaks(connections: Connections) -> None:
     connections.fell_silent("one")
     assert send(connections, ANY_ONE, 3) == ["two", "three", "two"]
     assert send(connections, ANY, 2) == ["three", "two"]
-    assert send(connections, UNI_ONE) == ["one"], "uni allows no other connection"
-    connections.spoke("one")
+    assert send(connections, UNI_ONE) == ["one"], "uni allows no other process"
+    assert connections.spoke("one") == ["group", "another"]
+    assert connections.spoke("one") == []
     assert send(connections, ANY_ONE) == ["one"]
 
 
-def test_a_connection_that_falls_silent_in_a_transaction_gets_none_of_its_messages(
+def test_a_process_that_falls_silent_in_a_transaction_gets_none_of_its_messages(
     connections: Connections,
 ) -> None:
-    choose = connections.chooser(silent={"one"})
-    chosen = choose(ANY_ONE, 1)
-    assert chosen is not None
-    assert chosen.id == "two"
+    assert connections.chooser({}, silent={"one"})(ANY_ONE, "invoke") == "two"
     assert send(connections, ANY_ONE) == ["one"], "the transaction was not committed"
 
 
-def test_a_silent_connection_gets_a_message_if_the_whole_group_is_silent(
+def test_a_silent_process_gets_a_message_if_the_whole_group_is_silent(
     connections: Connections,
 ) -> None:
     for name in ("one", "two", "three"):
@@ -79,62 +82,42 @@ def test_a_silent_connection_gets_a_message_if_the_whole_group_is_silent(
     assert None not in send(connections, ANY, 3)
 
 
-def test_a_closed_connection_gets_no_message(connections: Connections) -> None:
-    gone = connections.chooser()(UNI_ONE, 1)
-    assert gone is not None
-    connections.remove(gone)
-    assert send(connections, UNI_ONE) == [None]
-    assert send(connections, ANY_ONE, 2) == ["two", "three"]
-    assert send(connections, Address("any", "nobody")) == [None]
-
-
-def test_a_connection_that_was_replaced_does_not_remove_its_successor(
-    connections: Connections,
-) -> None:
-    replaced = connections.chooser()(UNI_ONE, 1)
-    assert replaced is not None
-    connections.add(Connection("group", "one"))
-    connections.remove(replaced)
-    assert send(connections, UNI_ONE) == ["one"]
-
-
-def test_a_connection_that_comes_back_is_not_silent(connections: Connections) -> None:
+def test_a_closed_connection_gets_no_message() -> None:
+    connections = Connections()
+    one = Connection("group", "one")
+    connections.add(one)
+    connections.add(Connection("group", "two"))
     connections.fell_silent("one")
-    connections.add(Connection("group", "one"))
-    assert send(connections, ANY_ONE) == ["one"]
+    assert connections.remove(one)
+    assert send(connections, UNI_ONE) == [None]
+    assert send(connections, ANY_ONE) == ["two"]
+    assert send(connections, Address("any", "nobody")) == [None]
+    connections.add(one)
+    assert connections.members() == [("group", "two", False), ("group", "one", False)]
 
 
-def test_a_connection_that_fell_silent_while_absent_is_not_silent_when_back(
+def test_a_process_with_unclaimed_messages_gets_only_notifications(
     connections: Connections,
 ) -> None:
-    connections.fell_silent("four")
-    connections.add(Connection("group", "four"))
-    assert send(connections, Address("any", "group", "four")) == ["four"]
+    full = {"one": MAX_UNCLAIMED, "two": MAX_UNCLAIMED - 1, "three": MAX_UNCLAIMED}
+    choose = connections.chooser(full)
+    assert [choose(ANY, "invoke"), choose(ANY_ONE, "resume")] == ["two", None]
+    assert choose(UNI_ONE, "notify") == "one"
 
 
-def test_a_full_connection_gets_no_message_until_half_is_written(connections: Connections) -> None:
-    choose = connections.chooser()
-    one = choose(UNI_ONE, WINDOW // 2)
-    assert one is not None
-    assert choose(UNI_ONE, WINDOW // 2) is one
-    assert choose(UNI_ONE, 1) is None, "full within one transaction"
-    deliveries = [Delivery(one, Message("invoke"), "task", WINDOW // 2) for _ in range(2)]
-    for delivery in deliveries:
-        connections.send(delivery)
-    assert send(connections, UNI_ONE) == [None]
-    assert send(connections, ANY_ONE, 2) == ["two", "three"]
-    assert one.written(deliveries[0])
-    assert not one.written(deliveries[1]), "it was not full any more"
+def test_two_streams_of_one_process_take_turns() -> None:
+    connections = Connections()
+    streams = [Connection("group", "one") for _ in range(2)]
+    for stream in streams:
+        connections.add(stream)
+    assert send(connections, UNI_ONE, 2) == ["one", "one"]
+    assert all(asyncio.run(stream.next()) for stream in streams)
+    assert not connections.remove(streams[0])
     assert send(connections, UNI_ONE) == ["one"]
 
 
-def test_a_message_that_is_larger_than_the_window_is_sent(connections: Connections) -> None:
-    assert connections.chooser()(UNI_ONE, 2 * WINDOW) is not None
-
-
-def test_a_closed_connection_drops_its_unwritten_messages(connections: Connections) -> None:
-    one = connections.chooser()(UNI_ONE, 1)
-    assert one is not None
-    connections.send(Delivery(one, Message("invoke"), "task", 1))
+def test_a_closed_connection_drops_its_unwritten_messages() -> None:
+    one = Connection("group", "one")
+    one.send(Delivery("group", "one", "task", Message("invoke")))
     one.close()
     assert asyncio.run(one.next()) is None

@@ -10,7 +10,6 @@ from contextlib import closing
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from msgspec import Raw
 
 from devserver.connections import Connection, Connections
 from devserver.engine import Engine
@@ -19,7 +18,6 @@ from devserver.models import (
     CompletePromise,
     CreatePromise,
     CreatePromiseAndTask,
-    CreateSubscription,
     TaskClaimer,
 )
 from devserver.store import promises
@@ -37,7 +35,7 @@ def run_together(db: Database, *transitions: Transition[Any]) -> list[Any]:
     """Run some transitions of an engine in one commit. An outcome may be an error."""
 
     async def run() -> list[Any]:
-        engine = Engine(db, Connections(), failed=print)
+        engine = Engine(db, Connections(), "", failed=print)
         waiting = [engine.run(transition) for transition in transitions]
         outcomes = await asyncio.gather(*waiting, return_exceptions=True)
         engine.stop()
@@ -98,7 +96,7 @@ def test_a_message_that_was_not_claimed_goes_to_another_connection() -> None:
         connections = Connections()
         connections.add(one)
         connections.add(two)
-        engine = Engine(db, connections, failed=print)
+        engine = Engine(db, connections, "", failed=print)
         await engine.run(create("p", tags=tags))
         sent = await one.next()
         await engine.run(lambda db, _: db.execute("UPDATE tasks SET expires_at = 1"))
@@ -116,81 +114,6 @@ def test_a_message_that_was_not_claimed_goes_to_another_connection() -> None:
     db.close()
 
 
-def test_an_answer_does_not_overtake_what_it_depends_on(tmp_path: Path) -> None:
-    db = open_database(str(tmp_path / "x.db"))
-    worker = Connection("workers", "one")
-    tags = {"resonate:invoke": "poll://any@workers"}
-
-    async def run() -> None:
-        connections = Connections()
-        connections.add(worker)
-        engine = Engine(db, connections, failed=print)
-        creation = asyncio.create_task(engine.run(create("p", tags=tags)))
-        assert await worker.next() is not None
-        assert not creation.done()
-        # A claim does not need the disk itself, but it would tell the worker about the promise.
-        await engine.run(lambda *_: None, durable=False)
-        assert creation.done()
-        engine.stop()
-
-    asyncio.run(run())
-    db.close()
-
-
-def test_an_answer_fails_with_the_earlier_commit_that_is_not_on_disk(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    db = open_database(str(tmp_path / "x.db"))
-    monkeypatch.setattr("devserver.store.database._flush", fail_to_write)
-    # Because of the faulty transition, the engine commits each one by itself. The last one changes
-    # nothing, but it could read the promise.
-    outcomes = run_together(db, create("p"), fail_in_the_middle, lambda *_: None)
-    expected = [sqlite3.OperationalError, KeyError, sqlite3.OperationalError]
-    assert [type(outcome) for outcome in outcomes] == expected
-    db.close()
-
-
-def test_a_notification_is_sent_again_if_its_connection_closes_during_the_wait_for_the_disk(
-    tmp_path: Path,
-) -> None:
-    db = open_database(str(tmp_path / "x.db"))
-    subscription = CreateSubscription("client", Raw(b'"poll://uni@clients/one"'), 2**42)
-    resolution = CompletePromise(state="RESOLVED")
-    problems: list[dict[str, Any]] = []
-
-    async def run() -> None:
-        asyncio.get_running_loop().set_exception_handler(lambda _, one: problems.append(one))
-        connections = Connections()
-        closing = Connection("clients", "one")
-        connections.add(closing)
-        engine = Engine(db, connections, failed=print)
-        await engine.run(create("p"))
-        await engine.run(
-            lambda db, now: promises.create_subscription(db, "p", subscription, Caller(), now)
-        )
-
-        def close() -> None:
-            connections.remove(closing)
-            engine.disconnected("one", "clients", has_ended=True)
-
-        def resolve(db: sqlite3.Connection, now: int) -> None:
-            promises.complete(db, "p", resolution, Caller(), now)
-            asyncio.get_running_loop().call_soon(close)
-
-        await engine.run(resolve)
-        again = Connection("clients", "one")
-        connections.add(again)
-        engine.connected("one", "clients")
-        notification = await again.next()
-        assert notification is not None
-        assert notification.message.type == "notify"
-        engine.stop()
-
-    asyncio.run(run())
-    assert problems == []
-    db.close()
-
-
 def test_the_engine_acknowledges_nothing_after_a_failure_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -200,7 +123,7 @@ def test_the_engine_acknowledges_nothing_after_a_failure_of_the_disk(
     failures: list[sqlite3.Error] = []
 
     async def run() -> None:
-        engine = Engine(db, Connections(), failures.append)
+        engine = Engine(db, Connections(), "", failures.append)
         await engine.run(create("before"))
         with monkeypatch.context() as broken:
             broken.setattr("devserver.store.database._flush", fail_to_write)
@@ -221,9 +144,10 @@ def test_the_engine_acknowledges_nothing_after_a_failure_of_the_disk(
 
 
 @pytest.mark.parametrize("jump", [-3_600_000, 3_600_000])
-def test_a_lease_lasts_as_long_as_before_if_the_clock_is_set(
+def test_a_lease_lasts_as_long_as_before_if_the_clock_jumps(
     jump: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """The clock jumps if it is set, and if the server did not run for a while."""
     db = open_database(":memory:")
     promise = CreatePromise(id="p", timeout=2**42, tags={"resonate:invoke": "poll://any@workers"})
     claimer = TaskClaimer(process_id="one", ttl=10_000)
@@ -234,7 +158,8 @@ def test_a_lease_lasts_as_long_as_before_if_the_clock_is_set(
         return int(expires_at) - now
 
     async def run() -> None:
-        engine = Engine(db, Connections(), failed=print)
+        engine = Engine(db, Connections(), "", failed=print)
+        engine.start()
         await engine.run(lambda db, now: promises.create_with_task(db, request, Caller(), now))
         before = await engine.run(lease)
         clock = time.time_ns

@@ -27,7 +27,7 @@ from demo.cluster import ROOT, free_ports
 from demo.processes import Process
 from devserver.models import Promise, PromiseState
 from devserver.store.rows import find_promise
-from tests.api import FAR, claim, create, invoke
+from tests.api import FAR, claim, create
 from tests.listener import Listener
 from tests.tracing import needs_strace
 
@@ -228,24 +228,6 @@ def traced(folder: Path, use: Callable[[str, str], None]) -> list[Event]:
         server.wait_for("Data in")
         use(f"http://127.0.0.1:{port}", f"http://127.0.0.1:{poll_port}")
     return list(events(trace.read_text(), path))
-
-
-@needs_strace
-def test_a_message_leaves_while_the_server_waits_for_the_disk(tmp_path: Path) -> None:
-    def use(url: str, poll_url: str) -> None:
-        with closing(Listener(poll_url, "workers", "one")) as worker:
-            with httpx.Client(base_url=url) as api:
-                invoke(api, "p", "poll://any@workers")
-            worker.next_task()
-
-    *_, message, disk, answer = [
-        event for event in traced(tmp_path, use) if isinstance(event, Answer | Sync)
-    ]
-    assert isinstance(message, Answer)
-    assert message.body["type"] == "invoke"
-    assert isinstance(disk, Sync)
-    assert isinstance(answer, Answer)
-    assert answer.body["id"] == "p"
 
 
 @needs_strace

@@ -81,7 +81,7 @@ def test_an_expression_that_is_not_valid_any_more_stops_only_its_schedule(
 
 def test_each_run_creates_a_promise(db: sqlite3.Connection) -> None:
     due = create(db, "* * * * *").next_run_time
-    assert deadlines.next_due(db, NOW) == due
+    assert deadlines.next_due(db) == due
     deadlines.expire(db, due)
     promise = promises.get(db, f"s at {due}", due)
     assert promise.timeout == due + 500
@@ -100,7 +100,7 @@ def test_one_run_replaces_all_missed_runs(db: sqlite3.Connection) -> None:
 def test_a_deleted_schedule_does_not_run(db: sqlite3.Connection) -> None:
     create(db, "* * * * *")
     schedules.delete(db, "s")
-    assert deadlines.next_due(db, NOW) is None
+    assert deadlines.next_due(db) is None
     with pytest.raises(ProtocolError) as error:
         schedules.delete(db, "s")
     assert error.value.code == Code.SCHEDULE_NOT_FOUND

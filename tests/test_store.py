@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 import msgspec
 import pytest
 
-from devserver.address import Address
-from devserver.connections import Connection
 from devserver.errors import Code, ProtocolError
 from devserver.models import (
     ClaimTask,
@@ -23,28 +21,28 @@ from devserver.models import (
     TaskRef,
     Value,
 )
-from devserver.store import deadlines, promises, tasks
+from devserver.store import deadlines, dispatch, promises, tasks
 from devserver.store.database import DatabaseError, open_database, transaction
 from devserver.store.promises import Caller
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from devserver.store.tasks import Delivery
+    from devserver.address import Address
+    from devserver.store.dispatch import Delivery
 
 NOW = 1_000_000
 LATER = NOW + 60_000
 ANYBODY = Caller()
 INVOKE = {"resonate:invoke": "poll://any@workers"}
-WORKERS = Address("any", "workers")
 WORKER = msgspec.Raw(b'"poll://any@workers/one"')
 
 
-def anyone(_: Address, __: int) -> Connection:
-    return Connection("workers", "one")
+def anyone(_: Address, __: str) -> str:
+    return "one"
 
 
-def nobody(_: Address, __: int) -> Connection | None:
+def nobody(_: Address, __: str) -> None:
     return None
 
 
@@ -71,7 +69,7 @@ def wait_for(db: sqlite3.Connection, root: str, leaf: str) -> bool:
 
 
 def send(db: sqlite3.Connection, now: int = NOW) -> list[tuple[str, int]]:
-    return [(d.task_id, _counter(d)) for d in tasks.send_ready(db, anyone, now)]
+    return [(d.task_id, _counter(d)) for d in dispatch.send_ready(db, anyone, now)]
 
 
 def _counter(delivery: Delivery) -> int:
@@ -80,7 +78,7 @@ def _counter(delivery: Delivery) -> int:
 
 def expire(db: sqlite3.Connection, now: int) -> None:
     deadlines.expire(db, now)
-    tasks.take_back_expired(db, now)
+    dispatch.take_back_expired(db, now)
 
 
 def claim(db: sqlite3.Connection, task_id: str, counter: int = 1, now: int = NOW) -> tasks.Claim:
@@ -101,16 +99,16 @@ def refusal(error: pytest.ExceptionInfo[ProtocolError]) -> Code:
 def test_a_promise_times_out_and_a_timer_resolves(
     db: sqlite3.Connection, tags: dict[str, str], state: str
 ) -> None:
-    create(db, "root", tags=INVOKE)
+    create(db, "root")
     create(db, "p", tags=tags, timeout=NOW + 5)
     wait_for(db, "root", "p")
-    assert deadlines.next_due(db, NOW) == NOW + 5
+    assert deadlines.next_due(db) == NOW + 5
     expire(db, NOW + 4)
     assert promises.get(db, "p", NOW + 4).state == "PENDING"
     expire(db, NOW + 5)
     promise = promises.get(db, "p", NOW + 5)
     assert (promise.state, promise.completed_on) == (state, NOW + 5)
-    assert ("__invoke:root", 1) in send(db)
+    assert send(db) == [("__resume:root:p", 1)]
 
 
 def test_reading_and_completing_see_that_the_time_has_come(db: sqlite3.Connection) -> None:
@@ -144,10 +142,10 @@ def test_a_subscriber_gets_one_notification(db: sqlite3.Connection) -> None:
     callback, _ = promises.create_subscription(db, "p", request, ANYBODY, NOW)
     assert callback is not None
     assert callback.id == "__notify:p:client"
-    _, promise = resolve(db, "p")
-    (delivery,) = tasks.send_ready(db, anyone, NOW)
-    assert delivery.message.promise == promise
-    tasks.complete_notified(db, [delivery.task_id], NOW)
+    resolve(db, "p")
+    (delivery,) = dispatch.send_ready(db, anyone, NOW)
+    assert delivery.message.promise_id == "p"
+    dispatch.complete_notified(db, [delivery.task_id], NOW)
     expire(db, LATER - 1)
     assert send(db, LATER - 1) == []
 
@@ -244,7 +242,7 @@ def test_a_lease_runs_out_unless_it_is_renewed(db: sqlite3.Connection) -> None:
     assert tasks.heartbeat(db, "two", NOW + 9_000) == 0
     expire(db, NOW + 18_999)
     assert send(db, NOW + 18_999) == []
-    assert deadlines.next_due(db, NOW) == NOW + 19_000
+    assert deadlines.next_due(db) == NOW + 19_000
     expire(db, NOW + 19_000)
     assert send(db, NOW + 19_000) == [("__invoke:p", 2)]
     with pytest.raises(ProtocolError) as error:
@@ -253,9 +251,9 @@ def test_a_lease_runs_out_unless_it_is_renewed(db: sqlite3.Connection) -> None:
 
 
 def test_an_unclaimed_message_is_sent_again(db: sqlite3.Connection) -> None:
-    create(db, "p", tags=INVOKE, timeout=NOW + 10 * tasks.TIME_TO_CLAIM_MS)
+    create(db, "p", tags=INVOKE, timeout=NOW + 10 * dispatch.TIME_TO_CLAIM_MS)
     assert send(db) == [("__invoke:p", 1)]
-    due = NOW + tasks.TIME_TO_CLAIM_MS
+    due = NOW + dispatch.TIME_TO_CLAIM_MS
     expire(db, due)
     assert send(db, due) == [("__invoke:p", 2)]
 
@@ -265,44 +263,44 @@ def test_messages_of_a_disconnected_process_go_to_others(db: sqlite3.Connection)
     create(db, "unclaimed", tags=INVOKE)
     send(db)
     claim(db, "__invoke:claimed")
-    tasks.take_back_of_process(db, "two", 0, also_claimed=True)
+    dispatch.take_back_of_process(db, "two", 0, has_ended=True)
     assert send(db) == []
-    tasks.take_back_of_process(db, "one", 0, also_claimed=False)
+    dispatch.take_back_of_process(db, "one", 0, has_ended=False)
     assert send(db) == [("__invoke:unclaimed", 2)]
-    tasks.take_back_of_process(db, "one", 0, also_claimed=True)
+    dispatch.take_back_of_process(db, "one", 0, has_ended=True)
     assert send(db) == [("__invoke:claimed", 2), ("__invoke:unclaimed", 3)]
 
 
 def test_a_task_without_a_receiver_waits_for_one(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE)
-    assert tasks.send_ready(db, nobody, NOW) == []
+    assert dispatch.send_ready(db, nobody, NOW) == []
     assert send(db) == [], "nothing has changed for it"
-    tasks.wake_parked(db, WORKERS)
+    dispatch.wake_for_connection(db, "workers", "one")
     assert send(db) == [("__invoke:p", 1)]
 
 
 def test_a_task_without_a_receiver_ends_with_its_promise(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE, timeout=NOW + 5)
-    tasks.send_ready(db, nobody, NOW)
-    assert deadlines.next_due(db, NOW) == NOW + 5
+    dispatch.send_ready(db, nobody, NOW)
+    assert deadlines.next_due(db) == NOW + 5
     expire(db, NOW + 5)
-    assert tasks.send_ready(db, anyone, NOW + 5) == []
-    assert deadlines.next_due(db, NOW + 5) is None
+    assert dispatch.send_ready(db, anyone, NOW + 5) == []
+    assert deadlines.next_due(db) is None
 
 
 def test_a_delayed_task_waits_for_its_time(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE | {"resonate:delay": str(NOW + 5)})
     assert send(db) == []
-    tasks.wake_parked(db, WORKERS)
+    dispatch.wake_for_connection(db, "workers", "one")
     assert send(db) == []
-    assert deadlines.next_due(db, NOW) == NOW + 5
+    assert deadlines.next_due(db) == NOW + 5
     assert send(db, NOW + 5) == [("__invoke:p", 1)]
 
 
 def test_a_task_delayed_beyond_its_promise_is_never_sent(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE | {"resonate:delay": str(LATER)})
     create(db, "q", tags=INVOKE | {"resonate:delay": "9" * 30})
-    tasks.wake_parked(db, WORKERS)
+    dispatch.wake_for_connection(db, "workers", "one")
     assert send(db) == []
     expire(db, LATER)
     assert send(db, LATER + 1) == []
@@ -320,11 +318,11 @@ def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) 
     send(db)
     claim(db, "__invoke:claimed")
     restart = NOW + 50_000
-    tasks.recover(db, restart)
+    dispatch.recover(db, restart)
     expire(db, restart)
     assert send(db, restart) == []
     assert tasks.complete(db, TaskRef("__invoke:claimed", 1), restart)[0]
-    back = restart + tasks.TIME_TO_CLAIM_MS
+    back = restart + dispatch.TIME_TO_CLAIM_MS
     expire(db, back)
     assert send(db, back) == [("__invoke:sent", 2)]
 
@@ -352,7 +350,7 @@ def test_transitions_that_do_not_wait_for_the_disk_change_only_states_of_tasks(
     claim(db, "__invoke:p")
     tasks.heartbeat(db, "one", NOW)
     tasks.complete(db, TaskRef("__invoke:p", 1), NOW)
-    tasks.complete_notified(db, ["__notify:r:client"], NOW)
+    dispatch.complete_notified(db, ["__notify:r:client"], NOW)
     assert {table for table, _ in written} == {"tasks"}
     assert ("tasks", "counter") not in written, "a counter never goes back"
 
@@ -372,12 +370,12 @@ def test_no_transition_reads_all_finished_work(db: sqlite3.Connection) -> None:
     tasks.complete(db, TaskRef("__invoke:root", 1), NOW)
     resolve(db, "leaf")
     send(db)
-    tasks.recover(db, NOW)
-    tasks.wake_parked(db, WORKERS)
-    for also_claimed in (True, False):
-        tasks.take_back_of_process(db, "one", 0, also_claimed=also_claimed)
+    dispatch.recover(db, NOW)
+    dispatch.wake_for_connection(db, "workers", "one")
+    for has_ended in (True, False):
+        dispatch.take_back_of_process(db, "one", 0, has_ended=has_ended)
     expire(db, NOW)
-    deadlines.next_due(db, NOW)
+    deadlines.next_due(db)
     promises.get(db, "root", NOW)
     db.set_trace_callback(None)
     plans = {

@@ -137,13 +137,15 @@ def test_a_disconnected_subscriber_is_notified_when_it_reconnects(
         assert me.next() == {"type": "notify", "promise": promise}
 
 
-def test_a_second_stream_of_the_same_name_replaces_the_first(
+def test_two_streams_of_the_same_name_both_get_messages(
     api: httpx.Client, poll_url: str, group: str
 ) -> None:
     with Listener(poll_url, group, "one") as first, Listener(poll_url, group, "one") as second:
-        assert first.next() is None
-        invoke(api, group, f"poll://uni@{group}/one")
-        assert second.next_task() == (f"__invoke:{group}", 1)
+        for i in range(2):
+            invoke(api, f"{group}-{i}", f"poll://uni@{group}/one")
+        assert {one.next_task()[0] for one in (first, second)} == {
+            f"__invoke:{group}-{i}" for i in range(2)
+        }
 
 
 def test_the_api_port_has_the_same_stream(api: httpx.Client, group: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from devserver.store.tasks import OPEN
+from devserver.store.dispatch import OPEN
 
 if TYPE_CHECKING:
     import sqlite3

@@ -46,6 +46,8 @@ ALREADY = {
 
 # A search stops at this size (bytes). The cursor leads to the rest.
 MAX_FOUND = 4 * 2**20
+# How many promises one transaction times out. More would let other requests wait.
+MAX_TIMED_OUT = 250
 
 _encode = Encoder().encode
 
@@ -218,9 +220,10 @@ def search(
 
 
 def time_out(db: sqlite3.Connection, now: int) -> None:
-    """Time out every pending promise whose timeout has passed."""
+    """Time out pending promises whose timeout has passed, at most `MAX_TIMED_OUT` of them."""
     due = db.execute(
-        "SELECT * FROM promises WHERE state = 'PENDING' AND timeout <= ?", (now,)
+        "SELECT * FROM promises WHERE state = 'PENDING' AND timeout <= ? ORDER BY timeout LIMIT ?",
+        (now, MAX_TIMED_OUT),
     ).fetchall()
     for row in due:
         _time_out_if_due(db, to_promise(row), now)

@@ -42,13 +42,15 @@ CREATE TABLE IF NOT EXISTS tasks (
     head            TEXT NOT NULL,         -- JSON: the tracing headers of the request
     recv            TEXT NOT NULL,         -- JSON
     process_id      TEXT,                  -- the process that has it: enqueued or claimed
-    -- PARKED: any@group or uni@group/id, the connections that can take it; or turn@root, until no
-    -- other task of that root is out.
-    waits_for       TEXT,
+    -- PARKED: the address that it waits for. parked_id is NULL for any connection of the group.
+    parked_group    TEXT,
+    parked_id       TEXT,
+    -- How many processes in a row have ended while they had claimed it.
+    deaths          INTEGER NOT NULL DEFAULT 0,
     counter         INTEGER NOT NULL DEFAULT 1,
     ttl             INTEGER NOT NULL DEFAULT 0,
-    -- INIT: when to send it. PARKED: when it times out. ENQUEUED: when it is sent again.
-    -- CLAIMED: when the lease expires.
+    -- INIT: when to send it. BLOCKED and PARKED: when it times out. ENQUEUED: when it is sent
+    -- again. CLAIMED: when the lease expires.
     expires_at      INTEGER NOT NULL DEFAULT 0,
     timeout         INTEGER NOT NULL,
     created_on      INTEGER NOT NULL,
@@ -60,10 +62,10 @@ CREATE TABLE IF NOT EXISTS tasks (
 );
 -- Each index adds a page to the log of every commit that changes it.
 CREATE INDEX IF NOT EXISTS tasks_open ON tasks (state, expires_at)
-    WHERE state IN ('INIT', 'PARKED', 'ENQUEUED', 'CLAIMED');
-CREATE INDEX IF NOT EXISTS tasks_parked ON tasks (waits_for) WHERE state = 'PARKED';
+    WHERE state IN ('INIT', 'BLOCKED', 'PARKED', 'ENQUEUED', 'CLAIMED');
+CREATE INDEX IF NOT EXISTS tasks_parked ON tasks (parked_group, parked_id) WHERE state = 'PARKED';
 CREATE INDEX IF NOT EXISTS tasks_open_of_root ON tasks (root_promise_id, state)
-    WHERE state IN ('INIT', 'PARKED', 'ENQUEUED', 'CLAIMED');
+    WHERE state IN ('INIT', 'BLOCKED', 'PARKED', 'ENQUEUED', 'CLAIMED');
 
 -- The attempts that ended without completing their task, for the page. A task's latest attempt
 -- is in its own row, so a run in which no worker fails writes nothing here.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING, Any
+
 import pytest
 
 from demo.cluster import Cluster
@@ -9,18 +11,34 @@ from tests.differential.answers import NAMES, read
 from tests.differential.play import play
 from tests.differential.sequences import all_sequences, walk
 
+if TYPE_CHECKING:
+    from tests.differential.play import Step
+
+
+def differences(steps: list[Step], theirs: list[Any], ours: list[Any]) -> list[Any]:
+    """List the steps with different answers, except for the intended difference.
+
+    All claims of the sequences are one process's. Devserver answers its repeated claim.
+    """
+    return [
+        (step, their, our)
+        for step, their, our in zip(steps, theirs, ours, strict=True)
+        if our != their
+        and not (their == [403, {"error": 40306}] and our[0] == 201 and _is_claim(step))
+    ]
+
+
+def _is_claim(step: Step) -> bool:
+    path: str = step["send"][1]
+    return path.startswith("/tasks/claim")
+
 
 @pytest.mark.parametrize("name", NAMES)
 def test_answers_as_the_real_server_did(name: str) -> None:
     steps, expected = read(name)
     with Cluster() as cluster:
         answers = play(steps, cluster)
-    differences = [
-        (step, theirs, ours)
-        for step, theirs, ours in zip(steps, expected, answers, strict=True)
-        if ours != theirs
-    ]
-    assert differences == []
+    assert differences(steps, expected, answers) == []
 
 
 def test_every_sequence_is_recorded() -> None:
@@ -34,6 +52,4 @@ def test_answers_as_the_real_server_does(name: str, resonate: str) -> None:
         theirs = play(steps, cluster)
     with Cluster() as cluster:
         ours = play(steps, cluster)
-    assert [(s, a) for s, a in zip(steps, ours, strict=True)] == list(
-        zip(steps, theirs, strict=True)
-    )
+    assert differences(steps, theirs, ours) == []
