@@ -5,16 +5,16 @@ from __future__ import annotations
 import sqlite3
 from typing import TYPE_CHECKING, Any, cast
 
-from msgspec.json import Decoder, Encoder
 from starlette.applications import Starlette
 from starlette.convertors import StringConvertor, register_url_convertor
 from starlette.exceptions import HTTPException
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Match, Route
 
-from devserver.errors import JSON, Code, ProtocolError, refuse
+from devserver.errors import Code, ProtocolError
 from devserver.models import (
     ClaimTask,
+    CompletePromise,
     CreateCallback,
     CreatePromise,
     CreatePromiseAndTask,
@@ -30,11 +30,11 @@ from devserver.requests import (
     process_of_path,
     read_body,
     read_caller,
-    read_completion,
     read_search,
     read_task,
     task_of_path,
 )
+from devserver.responses import HEADERS, answer, refuse
 from devserver.store import promises, schedules, tasks
 
 if TYPE_CHECKING:
@@ -48,22 +48,8 @@ if TYPE_CHECKING:
     from devserver.watch import Watch
 
 
-CREATE_PROMISE = Decoder(CreatePromise)
-CREATE_PROMISE_AND_TASK = Decoder(CreatePromiseAndTask)
-CREATE_CALLBACK = Decoder(CreateCallback)
-CREATE_SUBSCRIPTION = Decoder(CreateSubscription)
-CLAIM_TASK = Decoder(ClaimTask)
-TASK_REF = Decoder(TaskRef)
-HEARTBEAT = Decoder(Heartbeat)
-CREATE_SCHEDULE = Decoder(CreateSchedule)
-
 # The lease of a task that is claimed by its link.
 TTL_OF_LINKS_MS = 60_000
-
-# The TypeScript SDKs compare it with the versions that they support.
-HEADERS = {"resonate-version": "0.8.2"}
-
-_encode = Encoder().encode
 
 
 class _IdConvertor(StringConvertor):
@@ -142,11 +128,6 @@ def _route(method: str, path: str, endpoint: Callable[[Request], Awaitable[Respo
     return route
 
 
-def answer(status: int, content: object) -> Response:
-    """Answer in JSON."""
-    return Response(_encode(content), status, HEADERS, JSON)
-
-
 class _Api:
     def __init__(self, engine: Engine, url: str) -> None:
         self._engine = engine
@@ -161,7 +142,7 @@ class _Api:
         return answer(200, promise)
 
     async def create_promise(self, request: Request) -> Response:
-        body = await read_body(request, CREATE_PROMISE)
+        body = await read_body(request, CreatePromise)
         caller = read_caller(request)
         created, promise = await self._engine.run(
             lambda db, now: promises.create(db, body, caller, now)
@@ -169,7 +150,7 @@ class _Api:
         return answer(201 if created else 200, promise)
 
     async def create_promise_and_task(self, request: Request) -> Response:
-        body = await read_body(request, CREATE_PROMISE_AND_TASK)
+        body = await read_body(request, CreatePromiseAndTask)
         caller = read_caller(request)
         created, promise, task = await self._engine.run(
             lambda db, now: promises.create_with_task(db, body, caller, now)
@@ -178,7 +159,7 @@ class _Api:
 
     async def complete_promise(self, request: Request) -> Response:
         promise_id = request.path_params["id"]
-        body = await read_completion(request)
+        body = await read_body(request, CompletePromise)
         caller = read_caller(request)
         completed, promise = await self._engine.run(
             lambda db, now: promises.complete(db, promise_id, body, caller, now)
@@ -186,7 +167,7 @@ class _Api:
         return answer(201 if completed else 200, promise)
 
     async def create_callback(self, request: Request) -> Response:
-        body = await read_body(request, CREATE_CALLBACK)
+        body = await read_body(request, CreateCallback)
         promise_id = request.path_params.get("id", body.promise_id)
         caller = read_caller(request)
         callback, promise = await self._engine.run(
@@ -195,7 +176,7 @@ class _Api:
         return answer(201 if callback else 200, {"callback": callback, "promise": promise})
 
     async def create_subscription(self, request: Request) -> Response:
-        body = await read_body(request, CREATE_SUBSCRIPTION)
+        body = await read_body(request, CreateSubscription)
         promise_id = request.path_params.get("id", body.promise_id)
         caller = read_caller(request)
         callback, promise = await self._engine.run(
@@ -219,7 +200,7 @@ class _Api:
                 ttl=TTL_OF_LINKS_MS,
             )
         else:
-            body = await read_task(request, CLAIM_TASK)
+            body = await read_task(request, ClaimTask)
         self._engine.spoke(body.process_id)
         claim = await self._engine.run(lambda db, now: tasks.claim(db, body, now), durable=False)
 
@@ -248,7 +229,7 @@ class _Api:
         if request.method == "GET":
             process_id = process_of_path(task_of_path(request))
         else:
-            process_id = (await read_body(request, HEARTBEAT)).process_id
+            process_id = (await read_body(request, Heartbeat)).process_id
         self._engine.spoke(process_id)
         affected = await self._engine.run(
             lambda db, now: tasks.heartbeat(db, process_id, now), durable=False
@@ -257,11 +238,11 @@ class _Api:
 
     async def _task_ref(self, request: Request) -> TaskRef:
         return (
-            task_of_path(request) if request.method == "GET" else await read_task(request, TASK_REF)
+            task_of_path(request) if request.method == "GET" else await read_task(request, TaskRef)
         )
 
     async def create_schedule(self, request: Request) -> Response:
-        body = await read_body(request, CREATE_SCHEDULE)
+        body = await read_body(request, CreateSchedule)
         caller = read_caller(request)
         created, schedule = await self._engine.run(
             lambda db, now: schedules.create(db, body, caller, now)
@@ -286,14 +267,12 @@ class _Api:
 
 
 async def _refused(_: Request, error: Exception) -> Response:
-    response = refuse(cast("ProtocolError", error))
-    response.headers.update(HEADERS)
-    return response
+    return refuse(cast("ProtocolError", error))
 
 
-async def _store_failed(request: Request, failure: Exception) -> Response:
+async def _store_failed(_: Request, failure: Exception) -> Response:
     # The SDK retries after a 500, so nothing is lost once the store works again.
-    return await _refused(request, ProtocolError(Code.STORE, str(failure), domain="server"))
+    return refuse(ProtocolError(Code.STORE, str(failure)))
 
 
 async def _no_route(request: Request, _: Exception) -> Response:

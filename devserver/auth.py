@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
-from devserver.errors import Code, ProtocolError, refuse
+from devserver.errors import Code, ProtocolError
+from devserver.responses import refuse
 
 if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send

@@ -23,7 +23,8 @@ from typing import TYPE_CHECKING
 
 from starlette.datastructures import Headers
 
-from devserver.errors import Code, ProtocolError, refuse
+from devserver.errors import Code, ProtocolError
+from devserver.responses import refuse
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -133,9 +134,3 @@ def _opens_the_page(scope: Scope, headers: Headers) -> bool:
 def _is_search(scope: Scope) -> bool:
     """Tell whether the request makes the server work for a while."""
     return scope["path"].rstrip("/") in {"/promises", "/schedules"}
-
-
-def _forbidden(reason: str) -> ProtocolError:
-    return ProtocolError(
-        Code.FORBIDDEN, f"{reason} Only programs and this server's own page may send it."
-    )

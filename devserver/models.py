@@ -135,6 +135,10 @@ class CompletePromise(msgspec.Struct, frozen=True, rename="camel"):
     state: str
     value: Value = Value()
 
+    def __post_init__(self) -> None:
+        if self.completed_state not in {"RESOLVED", "REJECTED", "REJECTED_CANCELED"}:
+            raise ValueError("the state must be RESOLVED, REJECTED or REJECTED_CANCELED")
+
     @property
     def completed_state(self) -> str:
         """The state, which may be written in lower case."""
@@ -149,9 +153,6 @@ class CreateCallback(msgspec.Struct, frozen=True, rename="camel"):
     timeout: Int64 = 0
     promise_id: str = ""
 
-    def __post_init__(self) -> None:
-        bytes(self.recv).decode()  # msgspec does not check that raw JSON is UTF-8
-
 
 class CreateSubscription(msgspec.Struct, frozen=True, rename="camel"):
     """The body of `POST /promises/subscribe/{id}`; `promise_id` is for `POST /subscriptions`."""
@@ -160,9 +161,6 @@ class CreateSubscription(msgspec.Struct, frozen=True, rename="camel"):
     recv: msgspec.Raw
     timeout: Int64 = 0
     promise_id: str = ""
-
-    def __post_init__(self) -> None:
-        bytes(self.recv).decode()  # msgspec does not check that raw JSON is UTF-8
 
 
 class TaskRef(msgspec.Struct, frozen=True, rename="camel"):

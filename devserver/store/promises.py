@@ -170,7 +170,7 @@ def create_callback(
     root = request.root_promise_id
     if root == promise_id:
         detail = "promise and root promise must be different"
-        raise ProtocolError(Code.INVALID, detail, domain="server")
+        raise ProtocolError(Code.INVALID, detail)
     tasks.check_fence(db, caller.fence)
     callback = Callback(f"__resume:{root}:{promise_id}", promise_id, root, request.timeout, now)
     return _create_callback(db, callback, "resume", bytes(request.recv), caller)

@@ -240,7 +240,7 @@ def check_fence(db: sqlite3.Connection, fence: TaskRef | None) -> None:
     ).fetchone()
     if claimed is None:
         detail = "the specified task is not valid"
-        raise ProtocolError(Code.TASK_PRECONDITION, detail, domain="server")
+        raise ProtocolError(Code.TASK_PRECONDITION, detail)
 
 
 def heartbeat(db: sqlite3.Connection, process_id: str, now: int) -> int:
