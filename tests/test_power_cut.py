@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 CLIENTS = 3
 CHAINS = 8  # for each client
-CUTS = 120  # besides one after each answer
+CUTS = 60  # besides one after each answer
 SECTOR = 512
 CALL = re.compile(r'(\w+)\((\w+)(?:, (?:"((?:\\x..)*)"(?:\.\.\.)?, )?(.*))?\) += (\d+)')
 MESSAGE = re.compile(rb"data: (.+)\n\n")
@@ -80,12 +80,8 @@ def work(url: str, poll_url: str, number: int) -> None:
     with closing(listener), httpx.Client(base_url=url, timeout=None) as api:  # noqa: S113
         for chain in range(CHAINS):
             root, leaf = f"{number}.{chain}", f"{number}.{chain}.leaf"
-            for name, group in (
-                (f"{root}.call", f"group{number}"),
-                (root, "workers"),
-                (leaf, "workers"),
-            ):
-                tags = {"resonate:invoke": f"poll://any@{group}"}
+            for name in (root, leaf):
+                tags = {"resonate:invoke": "poll://any@workers"}
                 create(api, name, param=value(), tags=tags)
             subscription = {"id": "client", "timeout": FAR, "recv": f"poll://uni@clients/{number}"}
             api.post(f"/promises/subscribe/{root}", json=subscription).raise_for_status()
@@ -101,14 +97,6 @@ def work(url: str, poll_url: str, number: int) -> None:
                     claim(api, (f"__resume:{root}:{leaf}", 1), "worker").raise_for_status()
                 else:
                     listener.next()
-
-
-def claim_at_once(url: str, poll_url: str, number: int) -> None:
-    """Claim tasks as soon as the messages arrive, which is before their promises are on disk."""
-    listener = Listener(poll_url, f"group{number}", f"eager{number}")
-    with closing(listener), httpx.Client(base_url=url, timeout=None) as api:  # noqa: S113
-        for _ in range(CHAINS):
-            claim(api, listener.next_task(), listener.id).raise_for_status()
 
 
 def events(trace: str, path: Path) -> Iterator[Event]:
@@ -233,12 +221,8 @@ def traced(folder: Path, use: Callable[[str, str], None]) -> list[Event]:
 @needs_strace
 def test_what_a_program_was_told_survives_a_power_failure(tmp_path: Path) -> None:
     def use(url: str, poll_url: str) -> None:
-        with ThreadPoolExecutor(2 * CLIENTS) as pool:
-            jobs = [
-                pool.submit(program, url, poll_url, number)
-                for program in (work, claim_at_once)
-                for number in range(CLIENTS)
-            ]
+        with ThreadPoolExecutor(CLIENTS) as pool:
+            jobs = [pool.submit(work, url, poll_url, number) for number in range(CLIENTS)]
         for job in jobs:
             job.result()
 
@@ -263,5 +247,5 @@ def test_what_a_program_was_told_survives_a_power_failure(tmp_path: Path) -> Non
             copy.with_name("devserver.db-wal").write_bytes(disk.after_power_failure("wal", random))
             check(copy, promises, callbacks)
             shutil.rmtree(copy.parent)
-    assert len(promises) == 3 * CLIENTS * CHAINS
+    assert len(promises) == 2 * CLIENTS * CHAINS
     assert len(callbacks) == 2 * CLIENTS * CHAINS  # with the subscriptions

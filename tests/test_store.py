@@ -14,10 +14,8 @@ from devserver.models import (
     CompletePromise,
     CreateCallback,
     CreatePromise,
-    CreatePromiseAndTask,
     CreateSubscription,
     Promise,
-    TaskClaimer,
     TaskRef,
     Value,
 )
@@ -136,70 +134,7 @@ def test_a_completed_promise_resumes_the_functions_that_wait_for_it(db: sqlite3.
     assert (got.root, got.leaf) == (promises.get(db, "root", NOW), promises.get(db, "leaf", NOW))
 
 
-def test_a_subscriber_gets_one_notification(db: sqlite3.Connection) -> None:
-    create(db, "p")
-    request = CreateSubscription("client", msgspec.Raw(b'"poll://uni@clients/client"'), LATER)
-    callback, _ = promises.create_subscription(db, "p", request, ANYBODY, NOW)
-    assert callback is not None
-    assert callback.id == "__notify:p:client"
-    resolve(db, "p")
-    (delivery,) = dispatch.send_ready(db, anyone, NOW)
-    assert delivery.message.promise_id == "p"
-    dispatch.complete_notified(db, [delivery.task_id], NOW)
-    expire(db, LATER - 1)
-    assert send(db, LATER - 1) == []
-
-
 # Tasks
-
-
-def test_a_promise_with_a_function_gets_a_task(db: sqlite3.Connection) -> None:
-    create(db, "p", tags=INVOKE)
-    create(db, "q", tags={"other": "tag"})
-    assert send(db) == [("__invoke:p", 1)]
-    assert send(db) == [], "it is out already"
-    assert claim(db, "__invoke:p").root == promises.get(db, "p", NOW)
-
-
-def test_a_promise_can_be_created_with_its_task_claimed(db: sqlite3.Connection) -> None:
-    request = CreatePromiseAndTask(
-        CreatePromise("p", timeout=LATER, tags=INVOKE), TaskClaimer("one", 10_000)
-    )
-    created, _, task = promises.create_with_task(db, request, Caller("k"), NOW)
-    assert created
-    assert task is not None
-    assert send(db) == []
-    again, _, no_task = promises.create_with_task(db, request, Caller("k"), NOW)
-    assert (again, no_task) == (False, None)
-    expire(db, NOW + 10_000)
-    assert send(db, NOW + 10_000) == [(task.id, 2)]
-
-
-def test_a_task_whose_promise_times_out_has_no_process(db: sqlite3.Connection) -> None:
-    create(db, "p", tags=INVOKE)
-    claim(db, "__invoke:p")
-    expire(db, LATER + 5)
-    _, task = tasks.complete(db, TaskRef("__invoke:p", 1), LATER + 5)
-    assert (task.process_id, task.completed_on) == (None, LATER)
-
-
-def test_one_task_of_a_root_is_out_at_a_time(db: sqlite3.Connection) -> None:
-    create(db, "root", tags=INVOKE)
-    create(db, "a")
-    create(db, "b")
-    assert send(db) == [("__invoke:root", 1)]
-    claim(db, "__invoke:root")
-    wait_for(db, "root", "a")
-    wait_for(db, "root", "b")
-    resolve(db, "b")
-    resolve(db, "a")
-    assert send(db) == []
-    tasks.complete(db, TaskRef("__invoke:root", 1), NOW)
-    assert send(db) == [("__resume:root:b", 1)]
-    claim(db, "__resume:root:b")
-    assert send(db) == []
-    tasks.complete(db, TaskRef("__resume:root:b", 1), NOW)
-    assert send(db) == [("__resume:root:a", 1)]
 
 
 def test_tasks_that_wait_for_their_turn_cost_nothing(db: sqlite3.Connection) -> None:
@@ -220,20 +155,6 @@ def test_tasks_that_wait_for_their_turn_cost_nothing(db: sqlite3.Connection) -> 
         tasks.complete(db, TaskRef(f"__resume:root:leaf{i}", 1), NOW)
 
 
-def test_a_completed_promise_needs_no_work(db: sqlite3.Connection) -> None:
-    create(db, "root", tags=INVOKE)
-    create(db, "leaf")
-    send(db)
-    claim(db, "__invoke:root")
-    wait_for(db, "root", "leaf")
-    resolve(db, "root")
-    with pytest.raises(ProtocolError) as error:
-        claim(db, "__invoke:root")
-    assert refusal(error) == Code.TASK_COMPLETED
-    resolve(db, "leaf")
-    assert send(db) == []
-
-
 def test_a_lease_runs_out_unless_it_is_renewed(db: sqlite3.Connection) -> None:
     create(db, "p", tags=INVOKE)
     send(db)
@@ -248,35 +169,6 @@ def test_a_lease_runs_out_unless_it_is_renewed(db: sqlite3.Connection) -> None:
     with pytest.raises(ProtocolError) as error:
         tasks.complete(db, TaskRef("__invoke:p", 1), NOW + 19_000)
     assert refusal(error) == Code.TASK_STATE
-
-
-def test_an_unclaimed_message_is_sent_again(db: sqlite3.Connection) -> None:
-    create(db, "p", tags=INVOKE, timeout=NOW + 10 * dispatch.TIME_TO_CLAIM_MS)
-    assert send(db) == [("__invoke:p", 1)]
-    due = NOW + dispatch.TIME_TO_CLAIM_MS
-    expire(db, due)
-    assert send(db, due) == [("__invoke:p", 2)]
-
-
-def test_messages_of_a_disconnected_process_go_to_others(db: sqlite3.Connection) -> None:
-    create(db, "claimed", tags=INVOKE)
-    create(db, "unclaimed", tags=INVOKE)
-    send(db)
-    claim(db, "__invoke:claimed")
-    dispatch.take_back_of_process(db, "two", 0, has_ended=True)
-    assert send(db) == []
-    dispatch.take_back_of_process(db, "one", 0, has_ended=False)
-    assert send(db) == [("__invoke:unclaimed", 2)]
-    dispatch.take_back_of_process(db, "one", 0, has_ended=True)
-    assert send(db) == [("__invoke:claimed", 2), ("__invoke:unclaimed", 3)]
-
-
-def test_a_task_without_a_receiver_waits_for_one(db: sqlite3.Connection) -> None:
-    create(db, "p", tags=INVOKE)
-    assert dispatch.send_ready(db, nobody, NOW) == []
-    assert send(db) == [], "nothing has changed for it"
-    dispatch.wake_for_connection(db, "workers", "one")
-    assert send(db) == [("__invoke:p", 1)]
 
 
 def test_a_task_without_a_receiver_ends_with_its_promise(db: sqlite3.Connection) -> None:
@@ -295,21 +187,6 @@ def test_a_delayed_task_waits_for_its_time(db: sqlite3.Connection) -> None:
     assert send(db) == []
     assert deadlines.next_due(db) == NOW + 5
     assert send(db, NOW + 5) == [("__invoke:p", 1)]
-
-
-def test_a_task_delayed_beyond_its_promise_is_never_sent(db: sqlite3.Connection) -> None:
-    create(db, "p", tags=INVOKE | {"resonate:delay": str(LATER)})
-    create(db, "q", tags=INVOKE | {"resonate:delay": "9" * 30})
-    dispatch.wake_for_connection(db, "workers", "one")
-    assert send(db) == []
-    expire(db, LATER)
-    assert send(db, LATER + 1) == []
-
-
-def test_an_invalid_delay_is_ignored(db: sqlite3.Connection) -> None:
-    create(db, "p", tags=INVOKE | {"resonate:delay": "-" + "9" * 30})
-    create(db, "q", tags=INVOKE | {"resonate:delay": "soon"})
-    assert send(db) == [("__invoke:p", 1), ("__invoke:q", 1)]
 
 
 def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) -> None:

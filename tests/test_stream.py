@@ -50,23 +50,6 @@ def test_a_group_is_served_in_turn(api: httpx.Client, poll_url: str, group: str)
     assert Counter(got) == Counter((f"__invoke:{group}-{i}", 1) for i in range(9))
 
 
-def test_any_prefers_the_process_that_it_names(
-    api: httpx.Client, poll_url: str, group: str
-) -> None:
-    with Listener(poll_url, group, "one"), Listener(poll_url, group, "two") as two:
-        for i in range(5):
-            invoke(api, f"{group}-{i}", f"poll://any@{group}/two")
-            assert two.next_task() == (f"__invoke:{group}-{i}", 1)
-
-
-def test_any_takes_another_process_if_that_one_is_not_connected(
-    api: httpx.Client, poll_url: str, group: str
-) -> None:
-    with Listener(poll_url, group, "one") as one:
-        invoke(api, group, f"poll://any@{group}/two")
-        assert one.next_task() == (f"__invoke:{group}", 1)
-
-
 def test_uni_waits_for_the_process_that_it_names(
     api: httpx.Client, poll_url: str, group: str
 ) -> None:
