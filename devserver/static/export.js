@@ -1,36 +1,43 @@
 // Save HTML: the page with one run in it, as a file that opens without a server.
 
-import { get } from "/panel.js";
-import { content } from "/words.js";
+import { get } from "./panel.js";
+import { content } from "./words.js";
 
 const MOST_CALLS = 1000; // of which a saved page has the whole values and parameters
 const MOST_CHARACTERS = 20_000; // of one of these
 
-// What `GET /watch` would send first if the store contained only this run.
-export function eventOf(model, run) {
-  const calls = [...model.promises.values()].filter(({ root }) => root.run === run);
-  const plain = ({ sortId, id, parent, state, createdOn, completedOn, value, size, timeout }) =>
-    ({ sortId, id, parent, state, createdOn, completedOn, value, size, timeout });
+/**
+ * What `GET /watch` would send first if the store contained only this run. @param {Model} model @param {Call[]}
+ * calls of the run @returns {Message & {promises: SentPromise[]}}
+ */
+export function messageOf(model, calls) {
   return {
     now: model.now, isFirst: true,
-    promises: calls.flatMap((call) => [call, ...call.timers.values()]).map(plain),
+    promises: calls.flatMap((call) => [call, ...call.timers.values()])
+      .map(({ sortId, id, parent, state, createdOn, completedOn, value, size, timeout }) =>
+        ({ sortId, id, parent, state, createdOn, completedOn, value, size, timeout })),
     tasks: calls.flatMap(({ tasks }) => [...tasks.values()]),
     attempts: calls.flatMap(({ lost }) => lost),
     callbacks: calls.flatMap(({ id, waits }) => [...waits].map((promiseId) => ({ promiseId, rootPromiseId: id }))),
+    uses: calls.flatMap(({ uses }) => uses),
     events: model.processes.events,
-    processes: [...model.processes].filter(({ isConnected }) => isConnected),
+    processes: [...model.processes].filter(({ isConnected }) => isConnected)
+      .map(({ group, id, isSilent }) => ({ group, id, isSilent })),
   };
 }
 
-// `event` is what `GET /watch` would send first. The file's page shows that instead of a server.
-export async function saveHtml(event, name) {
-  const promises = await Promise.all(event.promises.slice(0, MOST_CALLS).map(inFull));
-  const read = async (path) => (await fetch(path)).text();
-  const json = (data) => JSON.stringify(data).replaceAll("<", "\\u003c");
+/**
+ * @param {ReturnType<typeof messageOf>} message the file's page shows that instead of a server @param {string}
+ * name of the file
+ */
+export async function saveHtml(message, name) {
+  const inFull = await Promise.all(message.promises.slice(0, MOST_CALLS).map(({ id }) => full(id)));
+  const read = async (/** @type {string} */ path) => (await fetch(path)).text();
+  const json = (/** @type {unknown} */ data) => JSON.stringify(data).replaceAll("<", "\\u003c");
   const icon = `data:image/svg+xml,${encodeURIComponent(await read("/icon.svg"))}`;
   const scripts = [
-    `<script type="application/json" id="recorded">${json({ ...event, inFull: promises })}</script>`,
-    `<script type="importmap">${json({ imports: await modulesFrom("/page.js", read) })}</script>`,
+    `<script type="application/json" id="recorded">${json({ ...message, inFull })}</script>`,
+    `<script type="importmap">${json({ imports: await modulesFrom("page.js", read) })}</script>`,
     '<script type="module">import "page/page.js";</script>',
   ];
   // As text: in a document of this page, its policy would refuse the style.
@@ -40,15 +47,22 @@ export async function saveHtml(event, name) {
     ['href="/icon.svg"', `href="${icon}"`],
     ['<script type="module" src="/page.js"></script>', scripts.join("\n")],
   ]) page = page.replace(tag, () => instead);
-  save(`${name}.html`, "text/html", page);
+  const link = document.createElement("a");
+  link.href = URL.createObjectURL(new Blob([page], { type: "text/html" }));
+  link.download = `${name}.html`;
+  link.click();
+  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }
 
-// A promise as the API gives it, with its value and parameter as text.
-async function inFull({ id }) {
+/**
+ * A promise as the API gives it, with its value and parameter as text. @param {string} id @returns {Promise<FullPromise>}
+ */
+async function full(id) {
   const promise = await get(`/promises/${encodeURIComponent(id)}`);
   return { ...promise, value: asText(promise.value), param: asText(promise.param) };
 }
 
+/** @param {{data?: string}} value */
 function asText(value) {
   const words = content(value);
   if (words.length <= MOST_CHARACTERS) return { text: words };
@@ -56,26 +70,21 @@ function asText(value) {
   return { text: `${words.slice(0, MOST_CHARACTERS)}… (${rest} more characters are not in this file)` };
 }
 
-// A module and all that it imports, as data URLs under the names that an import map gives them.
+/**
+ * A module and all that it imports, as data URLs under the names that an import map gives them. @param {string}
+ * path @param {(path: string) => Promise<string>} read
+ */
 async function modulesFrom(path, read) {
+  /** @type {Record<string, string>} */
   const modules = {};
   const todo = [path];
-  while (todo.length) {
-    const next = todo.pop();
-    if (modules[`page${next}`]) continue;
-    const code = (await read(next)).replace(/from "(\/[\w-]+\.js)"/g, (_, imported) => {
+  for (let next = todo.pop(); next; next = todo.pop()) {
+    if (modules[`page/${next}`]) continue;
+    const code = (await read(`/${next}`)).replace(/from "\.\/([\w-]+\.js)"/g, (_, imported) => {
       todo.push(imported);
-      return `from "page${imported}"`;
+      return `from "page/${imported}"`;
     });
-    modules[`page${next}`] = `data:text/javascript,${encodeURIComponent(code)}`;
+    modules[`page/${next}`] = `data:text/javascript,${encodeURIComponent(code)}`;
   }
   return modules;
-}
-
-function save(name, type, content) {
-  const link = document.createElement("a");
-  link.href = URL.createObjectURL(new Blob([content], { type }));
-  link.download = name;
-  link.click();
-  setTimeout(() => URL.revokeObjectURL(link.href), 10_000);
 }

@@ -3,16 +3,20 @@
 const SILENCE = 12000; // ms without an event after which the server hangs: it sends one every 5 s
 
 export class Feed {
-  #source;
+  /** @type {EventSource} */
+  #source = new EventSource("/watch");
   #heard = Date.now();
   #hear;
   #lost;
 
-  // `hear` gets each event, and `lost` gets a message if the server is down.
+  /**
+   * @param {(message: Message) => void} hear @param {(words: string) => void} lost gets a text if the server is
+   * down
+   */
   constructor(hear, lost) {
     this.#hear = hear;
     this.#lost = lost;
-    this.listen();
+    this.#listen();
     setInterval(() => {
       if (this.#source.readyState === EventSource.OPEN && Date.now() - this.#heard > SILENCE) {
         lost(`The server at ${location.host} does not answer. This page is waiting for it.`);
@@ -20,10 +24,8 @@ export class Feed {
     }, 1000);
   }
 
-  listen() {
-    this.#source?.close();
-    const source = new EventSource("/watch");
-    this.#source = source;
+  #listen() {
+    const source = this.#source;
     source.addEventListener("message", ({ data }) => {
       this.#heard = Date.now();
       this.#hear(JSON.parse(data));
@@ -31,7 +33,11 @@ export class Feed {
     source.addEventListener("error", () => {
       this.#lost(`The server at ${location.host} has disconnected. This page reconnects automatically.`);
       // The browser retries a lost connection, but not an answer that is not a stream.
-      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.listen(), 1000);
+      if (source.readyState !== EventSource.CLOSED) return;
+      setTimeout(() => {
+        this.#source = new EventSource("/watch");
+        this.#listen();
+      }, 1000);
     });
   }
 }

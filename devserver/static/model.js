@@ -1,57 +1,64 @@
-// What the page knows: promises, the attempts at them, and who waits for whom. The events of
-// `GET /watch` build it. Nothing here draws.
+// What the page knows: calls, the attempts at them, and who waits for whom. The events of
+// `GET /watch` build it. Nothing here draws. All times are ms since the epoch.
 
-import { Processes } from "/processes.js";
-import { isPending } from "/words.js";
+import { Processes } from "./processes.js";
+import { isPending, kindOf } from "./words.js";
 
-const MOST = 10_000; // promises; with more, the page forgets finished ones
+const MOST = 10_000; // calls; with more, the page forgets finished ones
 
 export class Model {
-  promises = new Map(); // by id, without timers
-  roots = []; // the promises without a known parent, in the order of creation
+  /** @type {Map<string, Call>} by id, without timers */
+  promises = new Map();
+  /** @type {Call[]} the calls without a known parent, in the order of creation */
+  roots = [];
   processes = new Processes();
-  counts = { pending: 0, resolved: 0, rejected: 0, timers: 0 };
+  /** @type {Record<string, number>} */
+  counts = { pending: 0, resolved: 0, rejected: 0 };
   leftOut = false;
   version = 0; // grows with every event
-  sent = new Set(); // promises whose task was sent to a process that has not claimed it
+  /** @type {Set<Call>} calls that may have an open attempt */
+  #open = new Set();
   #ahead = 0; // how many ms the server's clock is ahead of the browser's
-  #most = MOST; // promises; with more, it forgets some
-  #frozen; // the server's time when the server was last heard, while it is gone
-  #deaths = { key: "", list: [] };
+  #most = MOST; // calls; with more, it forgets some
+  /** @type {number | undefined} the server's time when the server was last heard, while it is gone */
+  #frozen;
 
   // The server's time. It stands still while the server is gone, since nothing can happen then.
   get now() {
     return this.#frozen ?? Date.now() + this.#ahead;
   }
 
-  // Stop the clock, at a time or now.
+  /** Stop the clock, at a time or now. @param {number} [time] */
   freeze(time) {
     this.#frozen = time ?? this.#frozen ?? this.now;
   }
 
-  apply(event) {
+  /** @param {Message} message */
+  apply(message) {
     this.#frozen = undefined;
-    this.#ahead = event.now - Date.now();
-    if (event.isFirst) {
+    this.#ahead = message.now - Date.now();
+    if (message.isFirst) {
       this.promises.clear();
       this.roots = [];
       this.processes.clear();
-      this.counts = { pending: 0, resolved: 0, rejected: 0, timers: 0 };
-      this.leftOut = event.leftOut ?? false;
-      this.sent.clear();
+      this.counts = { pending: 0, resolved: 0, rejected: 0 };
+      this.leftOut = message.leftOut ?? false;
+      this.#open.clear();
       this.#most = MOST;
-      this.#deaths = { key: "", list: [] };
     }
     this.version += 1;
-    this.#takePromises(event.promises ?? []);
-    for (const task of event.tasks ?? []) this.#takeTask(task);
-    for (const attempt of event.attempts ?? []) this.#takeAttempt(attempt);
-    for (const callback of event.callbacks ?? []) this.#takeCallback(callback);
-    this.processes.take(event.events ?? [], event.processes);
+    for (const promise of message.promises ?? []) this.#takePromise(promise);
+    for (const task of message.tasks ?? []) this.#takeTask(task);
+    for (const attempt of message.attempts ?? []) this.#takeAttempt(attempt);
+    for (const callback of message.callbacks ?? []) this.#takeCallback(callback);
+    for (const use of message.uses ?? []) this.#takeUse(use);
+    this.processes.take(message.events ?? [], message.processes);
   }
 
-  // If there are too many promises, forget finished ones, the oldest first, apart from those that
-  // `isKept` accepts.
+  /**
+   * If there are too many calls, forget finished ones, the oldest first. @param {(promise: Call) => boolean}
+   * isKept which calls stay
+   */
   forget(isKept) {
     if (this.promises.size <= this.#most) return;
     const gone = new Set();
@@ -64,20 +71,38 @@ export class Model {
     this.leftOut = true;
   }
 
-  // The attempts at a promise, in order. Each one: when its task became available, when the
-  // server sent it, when and by which process it was claimed, when and how it ended.
+  /** The attempts at a call, in order. @param {Call} promise */
   attempts(promise) {
     promise.attempts ??= attemptsOf(promise);
     return promise.attempts;
   }
 
-  // The process that claimed a promise's task last.
-  lastWorker(promise) {
-    const last = this.attempts(promise).findLast(({ claimedOn }) => claimedOn !== undefined);
-    return last && this.processes.named(last.processId);
+  /**
+   * The attempt at a call that has not ended: a worker has it, or the server wants to send it. @param {Call}
+   * promise
+   */
+  openAttempt(promise) {
+    return isPending(promise) ? this.attempts(promise).find(({ endedOn }) => endedOn === undefined) : undefined;
   }
 
-  // The ids of the promises that a pending promise waits for, and the timer if it sleeps.
+  // All open attempts.
+  openAttempts() {
+    const found = [];
+    for (const call of this.#open) {
+      const attempt = this.openAttempt(call);
+      if (attempt) found.push({ call, attempt });
+      else this.#open.delete(call);
+    }
+    return found;
+  }
+
+  /** The process that claimed a call's task last. @param {Call} promise */
+  lastWorker(promise) {
+    const last = this.attempts(promise).findLast(({ claimedOn }) => claimedOn !== undefined);
+    return last?.processId === undefined ? undefined : this.processes.named(last.processId);
+  }
+
+  /** The ids of the promises that a pending call waits for, and the timer if it pauses. @param {Call} promise */
   waits(promise) {
     const [timer] = promise.timers.values();
     const ids = [...promise.waits].filter((id) => {
@@ -87,88 +112,51 @@ export class Model {
     return { timer, ids };
   }
 
-  // The processes that disconnected for good while promises that they had claimed last were
-  // pending, the oldest first. Each one has these promises and their roots.
-  get deaths() {
-    const version = `${this.version} ${Math.floor(this.now / 1000)}`; // a return may be overdue
-    if (this.#deaths.version === version) return this.#deaths.list;
-    const gone = new Map();
-    for (const process of this.processes) {
-      const at = this.processes.goneOn(process, this.now);
-      if (at !== undefined) gone.set(process.id, { process, at, had: new Set(), roots: new Set() });
+  /** @param {SentPromise} sent */
+  #takePromise(sent) {
+    if (sent.timeout !== undefined) return this.#takeTimer(sent);
+    const old = this.promises.get(sent.id);
+    if (old) {
+      this.counts[kindOf(old)] -= 1;
+      if (isPending(old) && !isPending(sent)) old.root.finished += 1;
+      Object.assign(old, sent);
     }
-    // What a process had when it died does not change later.
-    const key = [...gone.values()].map(({ process, at }) => `${process.id} ${at}`).join("\n");
-    if (key !== this.#deaths.key) this.#deaths = { key, list: this.#findDeaths(gone) };
-    this.#deaths.version = version;
-    return this.#deaths.list;
+    const promise = old ?? this.#add(sent);
+    this.counts[kindOf(promise)] += 1;
+    return this.#touch(promise, sent.completedOn ?? sent.createdOn);
   }
 
-  // When the process that had a promise died, if it did.
-  diedOn(process, promise) {
-    const death = this.deaths.find((it) => it.process === process);
-    return death?.had.has(promise) ? death.at : undefined;
-  }
-
-  #findDeaths(gone) {
-    if (!gone.size) return [];
-    for (const promise of this.promises.values()) {
-      const claims = this.attempts(promise).filter(({ claimedOn }) => claimedOn !== undefined);
-      claims.forEach(({ processId, claimedOn }, i) => {
-        const death = gone.get(processId);
-        if (!death || claimedOn > death.at) return;
-        if (claims[i + 1]?.claimedOn <= death.at || promise.completedOn <= death.at) return;
-        death.had.add(promise);
-        death.roots.add(promise.root);
-      });
-    }
-    return [...gone.values()].filter(({ had }) => had.size).sort((a, b) => a.at - b.at);
-  }
-
-  #takePromises(told) {
-    for (const promise of told) {
-      const old = this.promises.get(promise.id);
-      const parent = this.promises.get(promise.parent);
-      if (promise.timeout !== undefined) {
-        // The SDK makes a timer's id from its owner's.
-        this.#takeTimer(promise, this.promises.get(promise.id.slice(0, promise.id.lastIndexOf("."))));
-        continue;
-      }
-      if (old) {
-        this.counts[kindOf(old)] -= 1;
-        if (isPending(old) && !isPending(promise)) old.root.finished += 1;
-        Object.assign(old, promise);
-      } else {
-        this.#add(promise, parent);
-      }
-      this.counts[kindOf(promise)] += 1;
-      this.#touch(this.promises.get(promise.id), promise.completedOn ?? promise.createdOn);
-    }
-  }
-
-  #add(promise, parent) {
-    const siblings = parent ? parent.children : this.roots;
+  /** @param {SentPromise} sent */
+  #add(sent) {
+    const parentNode = sent.parent === undefined ? undefined : this.promises.get(sent.parent);
+    const siblings = parentNode ? parentNode.children : this.roots;
+    /** @type {any} */
     const added = {
-      ...promise, parentNode: parent, children: [], timers: new Map(), endedTimers: new Set(),
-      tasks: new Map(), lost: [], attempts: undefined, waits: new Set(),
-      callers: new Set(), refs: new Set(), place: siblings.length,
-      active: promise.createdOn, calls: 0, finished: 0, version: 0, // of a root: about its run
+      ...sent, parentNode, children: [], place: siblings.length, timers: new Map(),
+      endedTimers: new Set(), tasks: new Map(), lost: [], uses: [], attempts: undefined,
+      waits: new Set(), callers: new Set(), refs: new Set(),
+      active: sent.createdOn, calls: 0, finished: 0, version: 0, // of a root: about all below it
     };
-    added.root = parent ? parent.root : added;
-    this.promises.set(promise.id, added);
+    added.root = parentNode ? parentNode.root : added;
+    this.promises.set(sent.id, added);
     siblings.push(added);
     added.root.calls += 1;
     if (!isPending(added)) added.root.finished += 1;
+    return /** @type {Call} */ (added);
   }
 
-  // Forget a call and all below it, apart from what is pending or kept and what leads there.
-  // Returns whether nothing is left.
+  /**
+   * Forget a call and all below it, apart from what is pending or kept and what leads there. Returns whether
+   * nothing is left. @param {Call} promise @param {(promise: Call) => boolean} isKept
+   */
   #forgetBelow(promise, isKept) {
     const all = [promise];
     for (const it of all) all.push(...it.children);
+    /** @type {Set<Call>} */
     const left = new Set();
     for (const it of all) {
-      for (let up = isPending(it) || isKept(it) ? it : undefined; up && !left.has(up); up = up.parentNode) left.add(up);
+      const stays = isPending(it) || isKept(it);
+      for (let up = stays ? it : undefined; up && !left.has(up); up = up.parentNode) left.add(up);
     }
     for (const it of all) if (!left.has(it)) this.promises.delete(it.id);
     for (const it of left) it.children = renumbered(it.children.filter((child) => left.has(child)));
@@ -176,45 +164,60 @@ export class Model {
     return left.size === 0;
   }
 
-  #takeTimer(timer, parent) {
-    if (!parent) return;
-    const known = parent.timers.delete(timer.id);
-    if (known) this.counts.timers -= 1;
-    if (isPending(timer)) {
-      parent.timers.set(timer.id, timer);
-      this.counts.timers += 1;
-    } else {
-      parent.endedTimers.add(timer.id);
-    }
+  /** @param {SentPromise} timer */
+  #takeTimer(timer) {
+    // The SDK makes a timer's id from its owner's.
+    const owner = this.promises.get(timer.id.slice(0, timer.id.lastIndexOf(".")));
+    if (!owner) return;
+    owner.timers.delete(timer.id);
+    if (isPending(timer)) owner.timers.set(timer.id, timer);
+    else owner.endedTimers.add(timer.id);
+    this.#touch(owner, timer.completedOn ?? timer.createdOn);
   }
 
+  /** @param {SentTask} task */
   #takeTask(task) {
+    if (task.processId !== undefined && task.claimedOn !== undefined) this.processes.claimed(task.processId);
     const promise = this.promises.get(task.rootPromiseId);
     if (!promise) return; // older than what is shown
     promise.tasks.set(task.sortId, task);
-    promise.attempts = undefined;
-    if (task.state === "ENQUEUED") this.sent.add(promise);
-    else this.sent.delete(promise);
+    if (task.completedOn === undefined) this.#open.add(promise);
     this.#touch(promise, Math.max(task.createdOn, task.claimedOn ?? 0, task.completedOn ?? 0));
-    if (task.leafPromiseId && !task.isTimer) this.#connect(promise, task.leafPromiseId);
+    if (task.leafPromiseId !== undefined && !task.isTimer) this.#connect(promise, task.leafPromiseId);
   }
 
+  /** @param {SentAttempt} attempt */
   #takeAttempt(attempt) {
+    if (attempt.claimedOn !== undefined) this.processes.claimed(attempt.processId);
     const promise = this.promises.get(attempt.rootPromiseId);
     if (!promise) return;
     promise.lost.push(attempt);
-    promise.attempts = undefined;
     this.#touch(promise, attempt.endedOn);
   }
 
-  #takeCallback({ rootPromiseId, promiseId }) {
+  /** @param {{promiseId: string, rootPromiseId: string, recv?: string}} callback */
+  #takeCallback({ rootPromiseId, promiseId, recv }) {
+    if (recv !== undefined) this.processes.asked(recv);
     const promise = this.promises.get(rootPromiseId);
-    if (!promise) return;
+    if (!promise || rootPromiseId === promiseId) return;
     promise.waits.add(promiseId);
     this.#connect(promise, promiseId);
+    this.#touch(promise, promise.active);
   }
 
-  // A promise that waits for one which another promise has called: a shared call.
+  /** @param {SentUse} use */
+  #takeUse(use) {
+    const promise = this.promises.get(use.promiseId);
+    if (!promise) return;
+    promise.uses.push(use);
+    const caller = this.promises.get(use.callerId ?? "");
+    if (caller) this.#connect(caller, use.promiseId);
+    this.#touch(promise, promise.active);
+  }
+
+  /**
+   * A call that waits for one which another call has made: a shared call. @param {Call} caller @param {string} id
+   */
   #connect(caller, id) {
     const called = this.promises.get(id);
     if (!called || called.parentNode === caller || called === caller) return;
@@ -222,38 +225,36 @@ export class Model {
     caller.refs.add(id);
   }
 
+  /** @param {Call} promise @param {number} time when something happened to it */
   #touch(promise, time) {
-    promise.changed = this.version;
+    promise.attempts = undefined;
     promise.root.version = this.version;
     promise.root.active = Math.max(promise.root.active, time);
   }
 }
 
+/** @param {Call[]} siblings */
 function renumbered(siblings) {
   siblings.forEach((it, place) => Object.assign(it, { place }));
   return siblings;
 }
 
-function kindOf(promise) {
-  if (isPending(promise)) return "pending";
-  return promise.state === "RESOLVED" ? "resolved" : "rejected";
-}
-
-// In the order of the tasks, not of the times: the server's clock may have been set back.
+/** In the order of the tasks, not of the times: the server's clock may have been set back. @param {Call} promise */
 function attemptsOf(promise) {
+  /** @type {Attempt[]} */
   const attempts = [];
   for (const task of [...promise.tasks.values()].sort((a, b) => a.sortId - b.sortId)) {
     let availableOn = task.createdOn;
+    const { isTimer, leafPromiseId: leaf } = task;
     for (const lost of promise.lost) {
       if (lost.task !== task.sortId) continue;
-      attempts.push({ ...lost, availableOn, isTimer: task.isTimer, leaf: task.leafPromiseId });
+      attempts.push({ ...lost, availableOn, isTimer, leaf });
       availableOn = lost.endedOn;
     }
     // If a promise is completed before the server sends its task, the task has no attempt.
     if (task.completedOn !== undefined && task.processId === undefined) continue;
     attempts.push({
-      availableOn, sentOn: task.sentOn, claimedOn: task.claimedOn, endedOn: task.completedOn,
-      processId: task.processId, isTimer: task.isTimer, leaf: task.leafPromiseId,
+      ...task, availableOn, leaf, endedOn: task.completedOn,
       outcome: task.completedOn === undefined ? undefined : "completed",
     });
   }

@@ -1,79 +1,89 @@
-// The side panel: one promise in full, with its own address, #/promise/ID.
+// The details: one promise in full, with its own address, #/promise/ID.
 
-import { doing } from "/rows.js";
-import { content, isPending, seconds, shortValue, stateName } from "/words.js";
+import { find, make, set, update } from "./document.js";
+import { doing } from "./rows.js";
+import { content, isPending, seconds, shortValue, stateName } from "./words.js";
 
 const HASH = /^#\/promise\/(.+)$/;
+const MOST_LINKS = 100;
 
 export class Panel {
-  #panel = document.querySelector("#panel");
-  #title = document.querySelector("#panel-title");
-  #body = document.querySelector("#panel-body");
   #model;
-  #saved; // in a saved page, its promises by id
-  #promise; // as the API gave it
+  #closed;
+  #saved;
+  /** @type {FullPromise | undefined} */
+  #promise;
   #error = "";
-  id; // of the promise that is shown
+  /** @type {string | undefined} of the promise that is shown */
+  id;
 
-  // `closed` gets the id of the promise that was shown. `saved` are the promises of a saved page.
+  /**
+   * @param {Model} model @param {(id: string | undefined) => void} closed gets the id of the promise that was
+   * shown @param {FullPromise[] | undefined} saved the promises of a saved page
+   */
   constructor(model, closed, saved) {
     this.#model = model;
     this.#saved = saved && new Map(saved.map((promise) => [promise.id, promise]));
-    document.querySelector("#close").addEventListener("click", () => this.close());
+    this.#closed = closed;
+    find("close").addEventListener("click", () => this.close());
+    find("copy").addEventListener("click", async () => {
+      await navigator.clipboard?.writeText(this.id ?? "");
+      set(find("copy"), "textContent", "Copied");
+    });
     addEventListener("keydown", ({ key }) => {
       if (key === "Escape" && this.id !== undefined) this.close();
     });
-    this.closed = closed;
     addEventListener("hashchange", () => this.#follow());
     this.#follow();
   }
 
+  /** @param {string} id */
   open(id) {
-    location.hash = `/promise/${encodeURIComponent(id)}`;
-    this.#title.focus({ preventScroll: true });
+    history.pushState(null, "", `#/promise/${encodeURIComponent(id)}`);
+    this.#follow();
+    find("panel-title").focus({ preventScroll: true });
   }
 
   close() {
     const { id } = this;
     history.pushState(null, "", location.pathname);
     this.#follow();
-    this.closed(id);
+    this.#closed(id);
   }
 
-  // Read the promise again if it has changed.
+  /** Read the promise again if it has changed. @param {Set<string>} ids of the promises that have changed */
   async changed(ids) {
-    if (ids.has(this.id)) await this.#load();
-    else this.draw();
+    if (this.id !== undefined && ids.has(this.id)) await this.#load();
   }
 
   draw() {
     if (this.id === undefined) return;
-    const content = this.#error ? [paragraph(this.#error)] : this.#promise ? this.#content() : [];
-    const next = document.createElement("div");
-    next.append(...content);
-    if (next.innerHTML !== this.#body.innerHTML) this.#body.replaceChildren(...next.childNodes);
+    update(find("panel-body"), this.#error ? [make("p", this.#error)] : this.#promise ? this.#content(this.#promise) : []);
   }
 
   #follow() {
-    const found = HASH.exec(location.hash);
-    this.id = found ? decoded(found[1]) : undefined;
-    this.#panel.hidden = this.id === undefined;
-    document.body.classList.toggle("has-panel", this.id !== undefined);
-    this.#title.textContent = this.id ?? "";
+    const found = HASH.exec(location.hash)?.[1];
+    const id = found && decoded(found);
+    if (id === this.id && id !== undefined) return;
+    this.id = id;
+    find("panel").hidden = id === undefined;
+    document.body.classList.toggle("has-panel", id !== undefined);
+    set(find("panel-title"), "textContent", id ?? "");
+    set(find("copy"), "textContent", "Copy id");
     this.#promise = undefined;
     this.#error = "";
-    this.#body.replaceChildren();
-    if (this.id !== undefined) this.#load();
+    update(find("panel-body"), []);
+    if (id !== undefined) void this.#load();
   }
 
   async #load() {
-    const { id } = this;
+    const id = /** @type {string} */ (this.id);
     let promise;
     let error = "";
     try {
-      promise = this.#saved ? this.#savedOne(id) : await get(`/promises/${encodeURIComponent(id)}`);
+      promise = this.#saved ? this.#savedOne(this.#saved, id) : await get(`/promises/${encodeURIComponent(id)}`);
     } catch (failure) {
-      error = failure.message;
+      error = /** @type {Error} */ (failure).message;
     }
     if (id !== this.id) return; // the user has opened another one
     this.#promise = promise;
@@ -81,78 +91,82 @@ export class Panel {
     this.draw();
   }
 
-  #savedOne(id) {
+  /** @param {Map<string, FullPromise>} saved @param {string} id @returns {FullPromise} */
+  #savedOne(saved, id) {
     const known = this.#model.promises.get(id);
-    if (this.#saved.has(id)) return this.#saved.get(id);
+    const found = saved.get(id);
+    if (found) return found;
     if (!known) throw new Error("This file does not contain a promise with this id.");
     return { ...known, value: { text: shortValue(known) }, param: { text: "not in this file" } };
   }
 
-  #content() {
-    const known = this.#model.promises.get(this.#promise.id);
-    const promise = this.#promise;
+  /** @param {FullPromise} promise */
+  #content(promise) {
+    const known = this.#model.promises.get(promise.id);
     const begin = known?.root.createdOn ?? promise.createdOn;
-    const took = promise.completedOn ? `, after ${seconds(promise.completedOn - promise.createdOn)}` : "";
-    const state = isPending(promise) && known ? `pending: ${doing(known, this.#model)}` : stateName(promise);
+    const took = promise.completedOn === undefined ? "not yet" : `${time(promise.completedOn)}, after ${seconds(promise.completedOn - promise.createdOn)}`;
+    const into = known && known !== known.root ? ` (${seconds(promise.createdOn - begin)} into the run)` : "";
     const parts = [
       list([
-        ["State", state],
-        ["Value", content(promise.value), true],
-        ["Parameter", content(promise.param), true],
-        ["Created", `${time(promise.createdOn)}${known && known !== known.root ? ` (${seconds(promise.createdOn - begin)} into the run)` : ""}`],
-        ["Finished", promise.completedOn ? time(promise.completedOn) + took : "not yet"],
+        ["State", isPending(promise) && known ? `pending: ${doing(known, this.#model)}` : stateName(promise)],
+        ["Value", content(promise.value), "data"],
+        ["Parameter", content(promise.param), "data"],
+        ["Created", time(promise.createdOn) + into],
+        ["Finished", took],
         ...(promise.timeout === undefined ? [] : [["Times out", time(promise.timeout)]]),
       ]),
     ];
     if (known) {
-      parts.push(heading("Attempts"), this.#attempts(known, begin));
-      const waits = isPending(known) ? this.#model.waits(known).ids : [];
-      const callers = [known.parent, ...known.callers].filter(Boolean);
-      const calls = [...known.children.map(({ id }) => id), ...known.refs];
-      for (const [title, ids] of [["Waits for", waits], ["Called by", callers], ["Calls", calls]]) {
-        if (ids.length) parts.push(heading(title), links(ids));
+      parts.push(make("h3", "Attempts"), this.#attempts(known, begin));
+      /** @type {[string, (string | undefined)[]][]} */
+      const groups = [
+        ["Waits for", isPending(known) ? this.#model.waits(known).ids : []],
+        ["Called by", [known.parent, ...known.callers]],
+        ["Calls", [...known.children.map(({ id }) => id), ...known.refs]],
+      ];
+      for (const [title, ids] of groups) {
+        const links = ids.filter((id) => id !== undefined).slice(0, MOST_LINKS);
+        if (links.length) parts.push(make("h3", title), make("ul", links.map((id) => make("li", [permalink(id)])), { class: "links" }));
       }
+      const uses = known.uses.map(({ createdOn, callerId }) => [`${seconds(createdOn - begin)} into the run`, callerId ? `by ${callerId}` : "by a client"]);
+      if (uses.length) parts.push(make("h3", "Stored result used again"), list(uses));
     }
     const tags = Object.entries(promise.tags ?? {});
-    if (tags.length) parts.push(heading("Tags"), list(tags.map(([name, value]) => [name, value, true])));
+    if (tags.length) parts.push(make("h3", "Tags"), list(tags.map(([name, value]) => [name, value, "data"])));
     return parts;
   }
 
-  #attempts(promise, begin) {
-    const model = this.#model;
-    const attempts = model.attempts(promise).filter(({ processId }) => processId !== undefined);
-    if (!attempts.length) return paragraph("No worker has claimed it.");
-    const table = document.createElement("table");
-    row(table.createTHead(), "th", ["worker", "from", "until", "ended"]);
-    const body = table.createTBody();
-    attempts.forEach((attempt, i) => {
-      const { name, colour, isClient } = model.processes.named(attempt.processId);
-      const from = attempt.claimedOn ?? attempt.sentOn;
-      const cells = row(body, "td", [
-        name,
-        seconds(from - begin),
-        attempt.endedOn === undefined ? "" : seconds(attempt.endedOn - begin),
-        how(attempt, promise, i === attempts.length - 1),
+  /** @param {Call} call @param {number} begin of the run */
+  #attempts(call, begin) {
+    const attempts = this.#model.attempts(call).filter(({ processId }) => processId !== undefined);
+    if (!attempts.length) return make("p", "No worker has claimed it.");
+    const head = ["worker", "from", "until", "ended"].map((name) => make("th", name, { scope: "col" }));
+    const rows = attempts.map((attempt, i) => {
+      const { name, mark, colour } = this.#model.processes.named(attempt.processId ?? "");
+      const from = attempt.claimedOn ?? attempt.sentOn ?? attempt.availableOn;
+      return make("tr", [
+        make("td", name, { class: `worker w${colour}`, title: mark }),
+        make("td", seconds(from - begin)),
+        make("td", attempt.endedOn === undefined ? "" : seconds(attempt.endedOn - begin)),
+        make("td", how(attempt, call, i === attempts.length - 1)),
       ]);
-      if (!isClient) cells[0].className = `worker w${colour}`;
     });
-    return table;
+    return make("table", [make("thead", [make("tr", head)]), make("tbody", rows)]);
   }
 }
 
-// How an attempt ended.
-function how(attempt, promise, isLast) {
-  const { outcome, claimedOn, endedOn } = attempt;
+/** How an attempt ended. @param {Attempt} attempt @param {Call} call @param {boolean} isLast */
+function how({ outcome, claimedOn, endedOn }, call, isLast) {
   if (outcome === undefined) return claimedOn === undefined ? "sent, not claimed" : "running";
   if (outcome === "completed") {
-    if (isLast && promise.completedOn !== undefined && promise.completedOn <= endedOn + 1) return "finished";
-    return "waited";
+    return isLast && call.completedOn !== undefined && call.completedOn <= (endedOn ?? 0) + 1 ? "finished" : "waited";
   }
-  const lost = claimedOn === undefined ? "not claimed: " : "";
-  return lost + { disconnected: "worker disconnected", expired: "lease expired", dropped: "returned by the worker" }[outcome];
+  /** @type {Record<string, string>} */
+  const words = { disconnected: "worker disconnected", expired: "lease expired", dropped: "returned by the worker" };
+  return (claimedOn === undefined ? "not claimed: " : "") + words[outcome];
 }
 
-// Ask the API. Raises an error with the text that the user sees.
+/** Ask the API. Throws an error with the text that the user sees. @param {string} path */
 export async function get(path) {
   let response;
   try {
@@ -168,55 +182,15 @@ export async function get(path) {
   return answer;
 }
 
-export function permalink(id) {
-  const link = document.createElement("a");
-  link.href = `#/promise/${encodeURIComponent(id)}`;
-  link.textContent = id;
-  return link;
-}
+/** @param {string} id */
+const permalink = (id) => make("a", id, { href: `#/promise/${encodeURIComponent(id)}` });
 
-function links(ids) {
-  const items = document.createElement("ul");
-  items.className = "links";
-  for (const id of ids.slice(0, 100)) items.appendChild(document.createElement("li")).append(permalink(id));
-  return items;
-}
-
+/** @param {string[][]} fields names, values and the values' classes */
 function list(fields) {
-  const made = document.createElement("dl");
-  for (const [name, words, isData] of fields) {
-    const term = document.createElement("dt");
-    const value = document.createElement("dd");
-    term.textContent = name;
-    value.textContent = words;
-    if (isData) value.className = "data";
-    made.append(term, value);
-  }
-  return made;
+  return make("dl", fields.flatMap(([name, words, kind = ""]) => [make("dt", name), make("dd", words, { class: kind })]));
 }
 
-function row(section, kind, texts) {
-  const made = section.insertRow();
-  return texts.map((words) => {
-    const cell = document.createElement(kind);
-    if (kind === "th") cell.scope = "col";
-    cell.textContent = words;
-    return made.appendChild(cell);
-  });
-}
-
-function heading(words) {
-  const made = document.createElement("h3");
-  made.textContent = words;
-  return made;
-}
-
-function paragraph(words) {
-  const made = document.createElement("p");
-  made.textContent = words;
-  return made;
-}
-
+/** @param {string} part */
 function decoded(part) {
   try {
     return decodeURIComponent(part);
@@ -225,6 +199,7 @@ function decoded(part) {
   }
 }
 
+/** @param {number} ms */
 function time(ms) {
   const date = new Date(ms);
   return Number.isNaN(date.getTime()) ? `${ms} ms` : date.toLocaleString("en-GB");

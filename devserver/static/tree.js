@@ -1,179 +1,163 @@
-// The rows of the tree: each root's run in order, long chains and folded parts left out.
+// The rows: each run in order, its calls in the order of the stack. Of a chain of calls, only as
+// many rows as fit on the screen: its beginning, its end, and what happens next.
 
-import { HEIGHT } from "/head.js";
-import { ROW } from "/lane.js";
-import { isPending } from "/words.js";
+import { isPending } from "./words.js";
 
-const HEIGHTS = { run: HEIGHT, call: ROW, fold: ROW }; // of the rows, px
-const SHORTEST_FOLD = 60; // calls in a row; shorter chains are shown whole
-const HEAD = 4; // of a long chain: the rows at its beginning, at its end, and around its front
-const TAIL = 2;
-const AROUND = 7;
-const MOST_TAKEN = 20; // and as many of those that were taken over
-
-export const heightOf = ({ kind }) => HEIGHTS[kind];
+const LEAST = 9; // rows of a long chain, at least
+const MOST_LOST = 3; // calls that were cut off and have a row even so
 
 export class Tree {
   #model;
-  #folded = new Set(); // ids of promises whose calls are hidden
-  #unfolded = new Set(); // ids of the first calls of long chains that are shown whole
-  #matches; // what the filter wants of a promise
-  #known = new WeakMap(); // the rows of each root, and what they were made from
+  #runs;
+  /** @type {Set<string>} ids of the first roots of runs whose calls are hidden */
+  #closed = new Set();
+  /** @type {Set<string>} ids of the first calls of long chains that are shown whole */
+  #unfolded = new Set();
+  /** @type {Matches} what the filter wants of a call */
+  #matches;
+  /** @type {WeakMap<Call, {key: string, rows: Row[]}>} the rows of each root */
+  #known = new WeakMap();
   #changes = 0; // how often the user has folded or filtered
   #key = "";
-  rows = []; // each one with `y`, its distance from the top of the tree
-  height = 0; // of all rows
+  /** @type {Row[]} */
+  rows = [];
 
-  constructor(model) {
+  /** @param {Model} model @param {Runs} runs */
+  constructor(model, runs) {
     this.#model = model;
+    this.#runs = runs;
   }
 
+  /** @param {Matches} matches */
   filter(matches) {
     this.#matches = matches;
     this.#changes += 1;
   }
 
-  isFolded(id) {
-    return this.#folded.has(id);
+  /** @param {Run} run */
+  isClosed(run) {
+    return this.#closed.has(run.roots[0].id);
   }
 
-  fold(id, isFolded) {
-    if (isFolded) this.#folded.add(id);
-    else this.#folded.delete(id);
+  /** @param {Run} run @param {boolean} isClosed */
+  close(run, isClosed) {
+    if (isClosed) this.#closed.add(run.roots[0].id);
+    else this.#closed.delete(run.roots[0].id);
     this.#changes += 1;
   }
 
-  unfold(chain) {
-    this.#unfolded.add(chain);
+  /** @param {Row} row */
+  unfold(row) {
+    this.#unfolded.add(row.chain ?? "");
     this.#changes += 1;
   }
 
-  // Make sure that a promise has a row.
-  reveal(promise) {
-    for (let it = promise.parentNode; it; it = it.parentNode) this.#folded.delete(it.id);
-    this.#folded.delete(`run ${promise.root.id}`);
-    this.#changes += 1;
-    this.update();
-    if (this.rows.some((row) => row.promise === promise && row.kind === "call")) return;
-    const fold = this.rows.find((row) => row.kind === "fold" && row.hidden.includes(promise));
-    if (fold) this.unfold(fold.chain);
-    this.update();
+  /** Make sure that a call has a row. @param {Call} call @param {number} room */
+  reveal(call, room) {
+    this.close(this.#runs.of(call), false);
+    this.update(room);
+    const fold = this.rows.find(({ hidden }) => hidden?.includes(call));
+    if (fold) this.unfold(fold);
+    this.update(room);
   }
 
-  // Bring the rows up to date. Only the runs in which something has happened get new ones.
-  update() {
-    const key = `${this.#model.version} ${this.#changes}`;
+  /** Bring the rows up to date: those of the roots below which something has happened. @param {number} room rows on the screen */
+  update(room) {
+    const key = `${this.#model.version} ${this.#changes} ${room}`;
     if (key === this.#key) return;
     this.#key = key;
     this.rows = [];
-    this.height = 0;
-    for (let i = this.#model.roots.length - 1; i >= 0; i -= 1) {
-      for (const row of this.#rowsOf(this.#model.roots[i])) {
-        row.y = this.height;
-        this.height += heightOf(row);
-        this.rows.push(row);
-      }
+    this.#runs.update();
+    for (const run of this.#runs.list.toReversed()) {
+      const rows = run.roots.toReversed().flatMap((root) => this.#rowsOf(root, Math.floor((room - 1) / run.roots.length)));
+      if (rows.length) this.rows.push({ kind: "run", key: `run ${run.roots[0].id}`, call: run.roots[0], level: 1, indent: 0, rails: [] });
+      if (!this.isClosed(run)) this.rows.push(...rows);
     }
   }
 
-  #rowsOf(root) {
-    const key = `${root.version} ${this.#changes}`;
+  /** @param {Call} root @param {number} room */
+  #rowsOf(root, room) {
+    const key = `${root.version} ${this.#changes} ${room}`;
     const known = this.#known.get(root);
     if (known?.key === key) return known.rows;
+    /** @type {Row[]} */
     const rows = [];
     const shown = this.#matches && matching(root, this.#matches);
-    if (!shown || shown.has(root)) this.#addRun(rows, root, shown);
+    if (!shown || shown.has(root)) this.#addBelow(rows, root, room, shown);
     this.#known.set(root, { key, rows });
     return rows;
   }
 
-  #addRun(rows, root, shown) {
-    const hasHeader = root.children.length > 0;
-    if (hasHeader) rows.push({ kind: "run", key: `run ${root.id}`, promise: root, level: 1 });
-    if (hasHeader && this.#folded.has(`run ${root.id}`)) return;
-    const stack = [{ promise: root, level: hasHeader ? 2 : 1, indent: 0, rails: [] }];
-    while (stack.length) {
-      const start = stack.pop();
-      const chain = this.#chainFrom(start.promise, shown);
-      this.#addChain(rows, chain, start, shown);
-      const last = chain.at(-1);
-      if (this.#folded.has(last.id)) continue;
-      const calls = callsOf(last, shown);
-      const { indent, rails } = start;
-      // Trunks of branches that go on below the next rows.
-      for (let i = calls.length - 1; i >= 0; i -= 1) {
-        const isLast = i === calls.length - 1;
-        stack.push({
-          promise: calls[i], level: start.level + chain.length, indent: indent + 1,
-          branch: isLast ? "last" : "middle", rails: isLast ? rails : [...rails, indent],
-        });
-      }
+  /** @param {Row[]} rows @param {Call} root @param {number} room @param {Set<Call> | undefined} shown */
+  #addBelow(rows, root, room, shown) {
+    const callsOf = (/** @type {Call} */ call) => (shown ? call.children.filter((it) => shown.has(it)) : call.children);
+    /** @type {Start[]} */
+    const stack = [{ call: root, level: 2, indent: 0, rails: [] }];
+    for (let start = stack.pop(); start; start = stack.pop()) {
+      // A chain: each of its calls has made one other call.
+      const chain = [start.call];
+      let calls = callsOf(start.call);
+      for (; calls.length === 1; calls = callsOf(calls[0])) chain.push(calls[0]);
+      this.#addChain(rows, chain, start, shown ? Infinity : Math.max(room, LEAST));
+      const { indent, rails, level } = start;
+      // The lines to the calls further down go on beside the next rows.
+      calls.toReversed().forEach((call, i) => stack.push({
+        call, level: level + chain.length, indent: indent + 1, branch: true, rails: i === 0 ? rails : [...rails, indent],
+      }));
     }
   }
 
-  // Follow a call down while each call has made one other call.
-  #chainFrom(promise, shown) {
-    const chain = [];
-    for (let it = promise; it;) {
-      chain.push(it);
-      const calls = callsOf(it, shown);
-      it = calls.length === 1 && !this.#folded.has(it.id) ? calls[0] : undefined;
-    }
-    return chain;
-  }
-
-  // Add the rows of calls that each have called the next one and nothing else.
-  #addChain(rows, chain, { level, indent, rails, branch }, shown) {
-    const isWhole = chain.length < SHORTEST_FOLD || this.#unfolded.has(chain[0].id) || shown;
-    const kept = isWhole ? undefined : this.#kept(chain);
+  /** @param {Row[]} rows @param {Call[]} chain @param {Start} start @param {number} room */
+  #addChain(rows, chain, { level, indent, rails, branch }, room) {
+    const isWhole = chain.length <= room || this.#unfolded.has(chain[0].id);
+    const kept = isWhole ? undefined : keptOf(chain, room);
     for (let i = 0; i < chain.length; i += 1) {
-      const promise = chain[i];
-      const isChained = i > 0;
-      const place = { promise, level: level + i, indent, rails, isChained };
-      if (!kept || kept.has(i)) {
-        const hasCalls = callsOf(promise, shown).length > 0 && !this.#folded.has(promise.id);
-        rows.push({ kind: "call", key: promise.id, ...place, hasCalls, branch: isChained ? undefined : branch });
-        continue;
-      }
+      const call = chain[i];
+      /** @type {Row} */
+      const row = {
+        kind: "call", key: call.id, call, level: level + i, indent, rails, isChained: i > 0,
+        branch: i === 0 && branch, hasCalls: call.children.length > 0,
+      };
+      rows.push(row);
+      if (!kept || kept.has(i)) continue;
       const first = i;
       while (i + 1 < chain.length && !kept.has(i + 1)) i += 1;
       const hidden = chain.slice(first, i + 1);
-      const pending = hidden.filter(isPending).length;
-      rows.push({ kind: "fold", key: `fold ${promise.id}`, ...place, chain: chain[0].id, hidden, pending, hasCalls: true });
+      Object.assign(row, { kind: "fold", key: `fold ${call.id}`, chain: chain[0].id, hidden, pending: hidden.filter(isPending).length });
     }
-  }
-
-  #kept(chain) {
-    const last = chain.length - 1;
-    const done = chain.findIndex((promise) => promise.completedOn !== undefined);
-    const front = done < 0 ? last : done; // where a call is created or finished next
-    const kept = new Set();
-    const keep = (from, to) => {
-      for (let i = Math.max(from, 0); i <= Math.min(to, last); i += 1) kept.add(i);
-    };
-    keep(0, HEAD - 1);
-    keep(last - TAIL + 1, last);
-    keep(front - AROUND, front + AROUND);
-    let taken = 0;
-    for (let i = 0; i < chain.length && taken < MOST_TAKEN; i += 1) {
-      if (!chain[i].lost.length) continue;
-      kept.add(i);
-      taken += 1;
-    }
-    return kept;
   }
 }
 
-// The promises of a run that the filter wants, and all that lead to them.
+/** Which calls of a chain have a row, if there is room for so many rows. @param {Call[]} chain @param {number} room */
+function keptOf(chain, room) {
+  const last = chain.length - 1;
+  const done = chain.findIndex(({ completedOn }) => completedOn !== undefined);
+  const front = done < 0 ? last : done; // where a call is made or finished next
+  const lost = chain.flatMap((call, i) => (call.lost.length ? [i] : [])).slice(-MOST_LOST);
+  const kept = new Set([0, front, last, ...lost]);
+  // Each gap takes a row too.
+  const size = () => kept.size + [...kept].filter((i) => i < last && !kept.has(i + 1)).length;
+  for (let by = 1; by <= last; by += 1) {
+    for (const i of [front - by, front + by]) {
+      if (i < 0 || i > last || kept.has(i)) continue;
+      kept.add(i);
+      if (size() <= room) continue;
+      kept.delete(i);
+      return kept;
+    }
+  }
+  return kept;
+}
+
+/** The calls below a root that the filter wants, and all that lead to them. @param {Call} root @param {(call: Call) => boolean} matches */
 function matching(root, matches) {
+  /** @type {Set<Call>} */
   const shown = new Set();
   const all = [root];
-  for (const promise of all) {
-    all.push(...promise.children);
-    if (!matches(promise)) continue;
-    for (let it = promise; it && !shown.has(it); it = it.parentNode) shown.add(it);
+  for (const call of all) {
+    all.push(...call.children);
+    if (!matches(call)) continue;
+    for (let it = /** @type {Call | undefined} */ (call); it && !shown.has(it); it = it.parentNode) shown.add(it);
   }
   return shown;
 }
-
-const callsOf = (promise, shown) => (shown ? promise.children.filter((it) => shown.has(it)) : promise.children);

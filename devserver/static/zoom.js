@@ -1,80 +1,69 @@
-// Zooming the axis of a run: the wheel over a lane with Ctrl, a drag over the strip, or + - 0.
+// Zooming the axis of a run: a drag over the workers' lanes, or the keys + - 0.
+
+import { find } from "./document.js";
 
 const LEAST = 5; // ms: the shortest window
+const DRAG = 6; // px: a shorter drag is a click
 
 export class Zoom {
   #runs;
-  #focused; // returns the run that the strip shows
+  #focused;
   #changed;
-  #button = document.querySelector("#whole");
 
+  /** @param {Runs} runs @param {() => Run | undefined} focused which run is shown @param {() => void} changed */
   constructor(runs, focused, changed) {
     this.#runs = runs;
     this.#focused = focused;
     this.#changed = changed;
-    document.querySelector("main").addEventListener("wheel", (event) => this.#wheel(event), { passive: false });
-    const strip = document.querySelector("#workers");
-    strip.addEventListener("pointerdown", (event) => this.#drag(event, strip));
-    strip.addEventListener("dblclick", () => this.reset());
-    this.#button.addEventListener("click", () => this.reset());
+    find("lanes").addEventListener("pointerdown", (/** @type {PointerEvent} */ event) => this.#drag(event));
+    find("whole").addEventListener("click", () => this.set());
+    addEventListener("keydown", (event) => {
+      const isTyped = event.target instanceof Element && event.target.closest("input");
+      if (event.ctrlKey || event.altKey || event.metaKey || isTyped) return;
+      if (event.key === "+") this.#by(1 / 1.5);
+      if (event.key === "-") this.#by(1.5);
+      if (event.key === "0") this.set();
+    });
   }
 
-  // Show a part of the focused run's time, or with an undefined window all of it.
-  set(window) {
+  /** Show a part of the run's time, or all of it. @param {Axis} [axis] */
+  set(axis) {
     const run = this.#focused();
     if (!run) return;
     const whole = this.#runs.whole(run);
     let shown;
-    if (window) {
-      const length = Math.max(window.to - window.from, LEAST);
-      const from = Math.min(Math.max(window.from, whole.from), whole.to - length);
+    if (axis) {
+      const length = Math.max(axis.to - axis.from, LEAST);
+      const from = Math.min(Math.max(axis.from, whole.from), whole.to - length);
       if (length < whole.to - whole.from) shown = { from, to: from + length };
     }
     this.#runs.zoom(run, shown);
-    this.#button.hidden = shown === undefined;
+    find("whole").hidden = shown === undefined;
     this.#changed();
   }
 
-  reset() {
-    this.set(undefined);
-  }
-
-  // Zoom by a factor about a time, or about the middle.
-  by(factor, about) {
+  /** Zoom by a factor about the middle. @param {number} factor */
+  #by(factor) {
     const run = this.#focused();
     if (!run) return;
     const { from, to } = this.#runs.axis(run);
-    const center = about ?? (from + to) / 2;
-    this.set({ from: center - (center - from) * factor, to: center + (to - center) * factor });
+    const [middle, half] = [(from + to) / 2, ((to - from) / 2) * factor];
+    this.set({ from: middle - half, to: middle + half });
   }
 
-  #wheel(event) {
-    const lane = event.target.closest("svg.lane");
-    if (!lane || !(event.ctrlKey || event.metaKey)) return;
-    event.preventDefault();
+  /** @param {PointerEvent} event */
+  #drag(event) {
+    const lane = find("lanes");
     const run = this.#focused();
     if (!run) return;
-    const axis = lane.closest("#workers") ? this.#runs.whole(run) : this.#runs.axis(run);
-    this.by(1.003 ** event.deltaY, timeAt(lane, axis, event.clientX));
+    const axis = this.#runs.axis(run);
+    lane.setPointerCapture(event.pointerId);
+    lane.addEventListener("pointerup", (/** @type {PointerEvent} */ { clientX }) => {
+      if (Math.abs(clientX - event.clientX) < DRAG) return;
+      const { left, width } = lane.getBoundingClientRect();
+      const [from, to] = [event.clientX, clientX].sort((a, b) => a - b)
+        .map((x) => axis.from + Math.min(Math.max((x - left) / width, 0), 1) * (axis.to - axis.from));
+      this.set({ from, to });
+    }, { once: true });
   }
-
-  #drag(event, strip) {
-    const lane = strip.querySelector("svg.lane");
-    const run = this.#focused();
-    if (!lane || !run || !event.target.closest("svg.lane")) return;
-    const axis = this.#runs.whole(run);
-    const start = timeAt(lane, axis, event.clientX);
-    strip.setPointerCapture(event.pointerId);
-    const move = ({ clientX }) => {
-      const end = timeAt(lane, axis, clientX);
-      if (Math.abs(end - start) > LEAST) this.set({ from: Math.min(start, end), to: Math.max(start, end) });
-    };
-    strip.addEventListener("pointermove", move);
-    strip.addEventListener("pointerup", () => strip.removeEventListener("pointermove", move), { once: true });
-  }
-}
-
-function timeAt(lane, { from, to }, clientX) {
-  const { left, width } = lane.getBoundingClientRect();
-  return from + Math.min(Math.max((clientX - left) / width, 0), 1) * (to - from);
 }

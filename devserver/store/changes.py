@@ -43,13 +43,27 @@ TASK = f"""
     (SELECT 1 FROM promises WHERE id = leaf_promise_id AND {IS_TIMER}) AS isTimer,
     created_on AS createdOn, completed_on AS completedOn,
     -- The latest attempt: the process that the server sent it to or that claimed it, and when.
-    COALESCE(claimed_by, process_id) AS processId, sent_on AS sentOn, claimed_on AS claimedOn
+    COALESCE(claimed_by, process_id) AS processId, sent_on AS sentOn, claimed_on AS claimedOn,
+    -- Until when that process has it. The last heartbeat, or the claim, was one `ttl` earlier.
+    CASE WHEN state IN ('ENQUEUED', 'CLAIMED') THEN expires_at END AS expiresAt,
+    CASE state WHEN 'CLAIMED' THEN ttl END AS ttl,
+    CASE state WHEN 'PARKED' THEN recv ->> '$' END AS recv   -- where no worker takes it
 """
 ATTEMPT = """
     sort_id AS sortId,                                       -- its place in the order of their ends
     task,                                                    -- the task's sortId
     root_promise_id AS rootPromiseId, process_id AS processId,
     sent_on AS sentOn, claimed_on AS claimedOn, ended_on AS endedOn, outcome
+"""
+CALLBACK = """
+    promise_id AS promiseId,                                 -- the promise that is waited for
+    CASE type WHEN 'resume' THEN root_promise_id END AS rootPromiseId,   -- by its function
+    CASE type WHEN 'notify' THEN recv ->> '$' END AS recv                -- or by a client
+"""
+USE = """
+    sort_id AS sortId, created_on AS createdOn,
+    promise_id AS promiseId,                                 -- the promise that was complete
+    caller_id AS callerId                                    -- the promise whose function called it
 """
 EVENT = """
     sort_id AS sortId, type, created_on AS createdOn, process_id AS processId,
@@ -68,7 +82,8 @@ class Changes(NamedTuple):
         promises: promises that are new, or complete now; see `PROMISE`.
         tasks: tasks that are new, or that have changed; see `TASK`.
         attempts: attempts that ended without completing their task; see `ATTEMPT`.
-        callbacks: new callbacks. A callback ends when its promise is complete.
+        callbacks: new callbacks and subscriptions. They end when their promise is complete.
+        uses: calls that got the stored result of an earlier one; see `USE`.
         events: connections and disconnections, and starts and stops of the server; see `EVENT`.
     """
 
@@ -76,6 +91,7 @@ class Changes(NamedTuple):
     tasks: Rows
     attempts: Rows
     callbacks: Rows
+    uses: Rows
     events: Rows
 
 
@@ -87,7 +103,7 @@ class Seen(NamedTuple):
         last: the newest `sort_id` in each table.
         pending: the promises that were pending, by `sort_id`.
         open: the tasks that were not complete, by `sort_id`.
-        callbacks: the ids of the callbacks of pending promises.
+        callbacks: the ids of the callbacks and subscriptions of pending promises.
     """
 
     writes: int
@@ -128,6 +144,7 @@ def newest(db: sqlite3.Connection, _: int) -> tuple[Seen, Changes, bool]:
             most=MAX_ATTEMPTS,
         )[::-1],
         callbacks,
+        _read(db, f"SELECT {USE} FROM uses ORDER BY sort_id"),
         _read(db, f"SELECT {EVENT} FROM process_events ORDER BY sort_id"),
     )
     return _seen(db, found, frozenset(), seen_callbacks), found, left_out
@@ -146,7 +163,7 @@ def since(seen: Seen, db: sqlite3.Connection, _: int) -> tuple[Seen, Changes]:
         How far it has seen now, and what is new to it.
     """
     if db.total_changes == seen.writes:
-        return seen, Changes([], [], [], [], [])
+        return seen, Changes([], [], [], [], [], [])
     completed = _again(db, "promises", PROMISE, seen.pending, "state <> 'PENDING'")
     callbacks, seen_callbacks = _callbacks(db, seen.callbacks)
     found = Changes(
@@ -154,6 +171,7 @@ def since(seen: Seen, db: sqlite3.Connection, _: int) -> tuple[Seen, Changes]:
         _again(db, "tasks", TASK, seen.open) + _later(db, "tasks", TASK, seen, "type <> 'notify'"),
         _later(db, "attempts", ATTEMPT, seen),
         callbacks,
+        _later(db, "uses", USE, seen),
         _later(db, "process_events", EVENT, seen),
     )
     still_pending = seen.pending - {promise["sortId"] for promise in completed}
@@ -164,7 +182,7 @@ def since(seen: Seen, db: sqlite3.Connection, _: int) -> tuple[Seen, Changes]:
 def _seen(
     db: sqlite3.Connection, found: Changes, pending: frozenset[int], callbacks: frozenset[str]
 ) -> Seen:
-    tables = ("promises", "tasks", "attempts", "process_events")
+    tables = ("promises", "tasks", "attempts", "uses", "process_events")
     return Seen(
         writes=db.total_changes,
         last={table: _last(db, table) for table in tables},
@@ -199,11 +217,8 @@ def _newest_promises(db: sqlite3.Connection) -> tuple[Rows, bool]:
 
 
 def _callbacks(db: sqlite3.Connection, seen: frozenset[str]) -> tuple[Rows, frozenset[str]]:
-    rows = db.execute(
-        """SELECT id, promise_id AS promiseId, root_promise_id AS rootPromiseId
-           FROM callbacks WHERE type = 'resume' ORDER BY created_on"""
-    ).fetchall()
-    new = [dict(row) for row in rows if row["id"] not in seen]
+    rows = db.execute(f"SELECT id, {CALLBACK} FROM callbacks ORDER BY created_on").fetchall()
+    new = [_named(row) for row in rows if row["id"] not in seen]
     return new, frozenset(row["id"] for row in rows)
 
 
@@ -230,12 +245,13 @@ def _last(db: sqlite3.Connection, table: str) -> int:
 
 
 def _read(db: sqlite3.Connection, query: str, **parameters: object) -> Rows:
-    return [
-        {
-            # A value's beginning is bytes, whatever they are.
-            name: value.decode(errors="replace") if isinstance(value, bytes) else value
-            for name, value in dict(row).items()
-            if value is not None
-        }
-        for row in db.execute(query, parameters)
-    ]
+    return [_named(row) for row in db.execute(query, parameters)]
+
+
+def _named(row: sqlite3.Row) -> dict[str, Any]:
+    return {
+        # A value's beginning is bytes, whatever they are.
+        name: value.decode(errors="replace") if isinstance(value, bytes) else value
+        for name, value in dict(row).items()
+        if value is not None
+    }

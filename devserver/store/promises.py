@@ -49,6 +49,9 @@ MAX_FOUND = 4 * 2**20
 # How many promises one transaction times out. More would let other requests wait.
 MAX_TIMED_OUT = 250
 
+# How many uses of stored results are kept, for the page.
+MAX_USES = 2_000
+
 _encode = Encoder().encode
 
 
@@ -248,6 +251,7 @@ def _create(
         found = _time_out_if_due(db, found, now)
         same = caller.repeats(found.idempotency_key_for_create)
         if same and (not caller.strict or found.state == PromiseState.PENDING):
+            _record_use(db, found, request, now)
             return False, found, None
         raise ProtocolError(Code.PROMISE_EXISTS)
 
@@ -265,6 +269,20 @@ def _create(
     )
     promise = to_promise(row)
     return True, promise, tasks.create_invoke(db, promise, claimer, caller.head, now)
+
+
+def _record_use(db: sqlite3.Connection, found: Promise, request: CreatePromise, now: int) -> None:
+    """Record, for the page, that a call got a stored result.
+
+    A function that runs again after a pause or a crash repeats its calls. That is not recorded.
+    """
+    parent = request.tags.get("resonate:parent", found.id)
+    caller_id = None if parent == found.id else parent
+    repeats = caller_id is not None and caller_id == found.tags.get("resonate:parent")
+    if found.state == PromiseState.PENDING or repeats or "resonate:timeout" in found.tags:
+        return
+    insert(db, "uses", promise_id=found.id, caller_id=caller_id, created_on=now)
+    db.execute("DELETE FROM uses WHERE sort_id <= (SELECT MAX(sort_id) FROM uses) - ?", (MAX_USES,))
 
 
 def _time_out_if_due(db: sqlite3.Connection, promise: Promise, now: int) -> Promise:

@@ -80,6 +80,15 @@ CREATE TABLE IF NOT EXISTS attempts (
     outcome         TEXT NOT NULL          -- disconnected, expired or dropped
 );
 
+-- Calls that found their promise complete and got its stored result, for the page. Only the newest
+-- rows are kept. A run that starts from nothing writes nothing here.
+CREATE TABLE IF NOT EXISTS uses (
+    sort_id         INTEGER PRIMARY KEY,
+    promise_id      TEXT NOT NULL,
+    caller_id       TEXT,                  -- the promise whose function called it; NULL: a client
+    created_on      INTEGER NOT NULL
+);
+
 -- Connections, and starts and stops of the server, for the page. Only the newest rows are kept.
 CREATE TABLE IF NOT EXISTS process_events (
     sort_id         INTEGER PRIMARY KEY,
