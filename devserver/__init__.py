@@ -8,6 +8,5 @@ It answers like `resonate serve` (up to v0.8.2), and stores its data in SQLite.
 - `connections`, `stream`: the open message streams, and the message port.
 - `page`, `watch`: the page for browsers, and its stream of events.
 - `server`: puts both ports together. `auth`: basic authentication. `guard`: refuses web pages.
-- `limits`: the limits of an HTTP connection.
 - `address`, `errors`, `models`: the protocol's vocabulary.
 """

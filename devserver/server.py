@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+import logging
 import resource
 import signal
 from contextlib import asynccontextmanager, contextmanager, suppress
@@ -15,7 +15,6 @@ from devserver.auth import BasicAuth
 from devserver.connections import Connections
 from devserver.engine import Engine
 from devserver.guard import Guard
-from devserver.limits import LimitedProtocol
 from devserver.stream import Stream
 from devserver.watch import Watch
 
@@ -33,7 +32,7 @@ if TYPE_CHECKING:
 # How many connections may wait to be accepted. The SDK opens one for each call.
 BACKLOG = 2048
 # When the server stops: how long clients have to read their answers (seconds).
-GRACE = 2.0
+GRACE = 2
 
 
 def serve(
@@ -88,7 +87,6 @@ def serve(
     answering: ASGIApp = app if auth is None else BasicAuth(app, *auth)
     config = uvicorn.Config(
         Guard(answering, names, poll_port),
-        http=LimitedProtocol,
         backlog=BACKLOG,
         log_config=None,  # uvicorn's default fails if stdout is closed
         log_level="error",
@@ -96,6 +94,7 @@ def serve(
         proxy_headers=False,
         server_header=False,
         ws="none",
+        timeout_graceful_shutdown=GRACE,
     )
     _allow_many_connections()
     server = _Server(config, connections, watch)
@@ -119,20 +118,11 @@ class _Server(uvicorn.Server):
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        # Do not wait for streams, or for requests that never end.
         self._connections.close()
         self._watch.close()
-        for connection in self.server_state.connections:
-            cycle = getattr(connection, "cycle", None)
-            if cycle is not None and cycle.more_body:
-                connection.transport.abort()
-        # A client that does not read its answer would keep the server from stopping.
-        asyncio.get_running_loop().call_later(GRACE, self._abort_connections)
+        # uvicorn would print a traceback for each request that does not end within the grace.
+        logging.getLogger("uvicorn.error").disabled = True
         await super().shutdown(sockets)
-
-    def _abort_connections(self) -> None:
-        for connection in self.server_state.connections:
-            connection.transport.abort()
 
     @override
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
