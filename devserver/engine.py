@@ -177,7 +177,7 @@ class Engine:
     def _warn(self, suspects: list[Suspect]) -> None:
         for promise_id, deaths, pause in suspects[:5]:
             logger.warning(
-                "%s has ended %d workers in a row; next try in %d s. To give it up: curl -X PATCH "
+                "%s has ended %d workers; next try in %d s. To give it up: curl -X PATCH "
                 '%s/promises/%s -d \'{"state": "REJECTED_CANCELED"}\'',
                 ascii(promise_id)[1:-1],
                 deaths,

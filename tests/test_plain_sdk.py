@@ -139,7 +139,7 @@ def test_a_call_that_ends_its_workers_is_not_sent_again_at_once(
 ) -> None:
     workers = start_workers(cluster, 3)
     call(http, "poison", "ends_the_worker")
-    cluster.server.wait_for("poison has ended 2 workers in a row; next try in 5 s.")
+    cluster.server.wait_for("poison has ended 2 workers; next try in 5 s.")
     call(http, "healthy", "down", 3)
     wait_until_resolved(http, "healthy")
     # The advice in the log stops it.
