@@ -1,17 +1,18 @@
 """A worker that computes factorials, together with the other workers of its group."""
 
 import os
+import reprlib
+import sys
 from argparse import ArgumentParser
 from collections.abc import Generator
 from threading import Event
 from typing import Any
 
-from resonate import Context
+from resonate import Context, Resonate
 
-from plumbing import Resonate  # the SDK's class, with a sturdier connection
-from plumbing.terminal import run, shortened
-
+sys.set_int_max_str_digits(0)  # by default, Python refuses to print more than 4300 digits
 resonate = Resonate.remote(group="factorial-worker")
+pace = 0.0  # how many seconds each call pauses
 
 
 @resonate.register
@@ -23,30 +24,22 @@ def factorial(ctx: Context, n: int) -> Generator[Any, Any, int]:
     if n <= 1:
         print(f"factorial({n}) = 1")
         return 1
-    if pace := ctx.get_dependency("pace"):
+    if pace:
         yield ctx.sleep(pace)
     result: int = yield ctx.rpc("factorial", n - 1).options(
         target="poll://any@factorial-worker", id=f"factorial-{n - 1}"
     )
-    print(f"factorial({n}) = {shortened(n * result)}")
+    print(f"factorial({n}) = {reprlib.repr(n * result)}")  # abbreviates long numbers
     return n * result
 
 
-def main() -> None:
-    """Run until Ctrl-C or SIGTERM."""
-    parser = ArgumentParser(description="Compute factorials, together with other workers.")
-    parser.add_argument(
-        "--pace", type=float, default=0, metavar="SECONDS", help="wait so long in each call"
-    )
-    pace = parser.parse_args().pace
-    if not 0 <= pace <= 3600:
-        parser.error("--pace must be from 0 to 3600 seconds")
-
-    resonate.set_dependency("pace", pace)
-    resonate.start()
-    print(f"Factorial worker is running (pid {os.getpid()})...")
-    Event().wait()
-
-
 if __name__ == "__main__":
-    run(main, "Factorial worker stopped.", 0)
+    parser = ArgumentParser(description="Compute factorials, together with other workers.")
+    parser.add_argument("--pace", type=float, default=0, help="seconds to pause in each call")
+    pace = parser.parse_args().pace
+    print(f"Factorial worker is running (pid {os.getpid()})...")
+    resonate.start()
+    try:
+        Event().wait()
+    except KeyboardInterrupt:
+        print("Factorial worker stopped.")

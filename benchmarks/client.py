@@ -1,7 +1,7 @@
 """A client that prints how long its calls took, in seconds, from the dispatch to the last result.
 
-python -m benchmarks.client plain|plumbing factorial N
-python -m benchmarks.client plain|plumbing small COUNT AT_ONCE
+python -m benchmarks.client factorial N
+python -m benchmarks.client small COUNT AT_ONCE
 """
 
 from __future__ import annotations
@@ -13,15 +13,12 @@ from contextlib import suppress
 
 import resonate
 
-import plumbing
-
 
 def main() -> None:
     """Make the calls from the command line."""
-    connection, what, count, *at_once = sys.argv[1:]
+    what, count, *at_once = sys.argv[1:]
     group = "benchmark-client"
-    kind = plumbing.Resonate if connection == "plumbing" else resonate.Resonate
-    remote = kind.remote(group=group).options(target="poll://any@factorial-worker")
+    remote = resonate.Resonate.remote(group=group).options(target="poll://any@factorial-worker")
     remote.start()
     remote.begin_rpc("warm-up", "factorial", n=1).result()
     if what == "factorial":

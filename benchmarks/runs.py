@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from benchmarks.restate import restate
 from benchmarks.usage import cpu, peak_memory
-from demo.cluster import ROOT, Cluster
+from demo.cluster import Cluster
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -21,12 +21,6 @@ WORKERS = 3
 # The plain SDK keeps Python's limit of 4,300 digits, which the result for n = 1559 exceeds.
 PYTHON = [sys.executable, "-X", "int_max_str_digits=0"]
 
-# The worker's script with the SDK's own connection.
-PLAIN_WORKER = (
-    (ROOT / "factorial_worker.py")
-    .read_text()
-    .replace("from plumbing import Resonate", "from resonate import Resonate")
-)
 PATIENCE = 1800.0
 
 
@@ -87,7 +81,7 @@ def recursion(contender: Contender, n: int) -> Recursion:
             cluster.server,
             cluster.workers,
             n,
-            lambda: _client(cluster, contender, "factorial", str(n)),
+            lambda: _client(cluster, "factorial", str(n)),
         )
 
 
@@ -103,7 +97,7 @@ def small_calls(contender: Contender, count: int, at_once: int) -> float:
         Calls per second.
     """
     with _cluster(contender) as cluster:
-        return count / _client(cluster, contender, "small", str(count), str(at_once))
+        return count / _client(cluster, "small", str(count), str(at_once))
 
 
 def recovery(contender: Contender) -> float:
@@ -140,14 +134,7 @@ def starts() -> dict[str, float]:
 @contextmanager
 def _cluster(contender: Contender) -> Iterator[Cluster]:
     with Cluster(contender.resonate) as cluster:
-        if contender.plain:
-            command = [*PYTHON, "-c", PLAIN_WORKER]
-            names = [f"worker {i + 1}" for i in range(WORKERS)]
-            cluster.workers = [cluster.launch(name, command) for name in names]
-            for worker in cluster.workers:
-                worker.wait_for("is running")
-        else:
-            cluster.start_workers(WORKERS)
+        cluster.start_workers(WORKERS)
         if contender.watched:
             watcher = cluster.launch("watcher", [sys.executable, "-m", "benchmarks.watcher"])
             watcher.wait_for("watching")
@@ -169,10 +156,9 @@ def _recursion(
     )
 
 
-def _client(cluster: Cluster, contender: Contender, *what: str) -> float:
+def _client(cluster: Cluster, *what: str) -> float:
     """Run a client, and return the seconds that it measured for its calls."""
-    connection = "plain" if contender.plain else "plumbing"
-    command = [*PYTHON, "-m", "benchmarks.client", connection, *what]
+    command = [*PYTHON, "-m", "benchmarks.client", *what]
     client = cluster.launch("client", command)
     client.wait(PATIENCE)
     client.wait_for("took")

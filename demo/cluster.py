@@ -89,6 +89,7 @@ class Cluster:
             "RESONATE_PORT_STORE": str(self.port),
             "RESONATE_PORT_MESSAGE_SOURCE": str(self.poll_port),
             "PYTHONPATH": str(ROOT),
+            "PYTHONUNBUFFERED": "1",  # each line is read as soon as it is printed
         }
 
     def env_of(self, name: str) -> dict[str, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import httpx
@@ -12,12 +12,10 @@ from hypothesis import settings
 
 from demo.cluster import Cluster
 from devserver.store.database import open_database
-from plumbing.connection import Address
 
 if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
-    from http.client import HTTPConnection
 
 settings.register_profile("long", max_examples=3000)
 
@@ -90,22 +88,6 @@ def api(devserver: Cluster) -> Iterator[httpx.Client]:
 def poll_url(devserver: Cluster) -> str:
     """The URL of the shared devserver's message port."""
     return devserver.poll_url
-
-
-@pytest.fixture
-def closed_connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Close the connections of `plumbing` after a test; a program keeps them until its end."""
-    opened = []
-    open_one = Address.open
-
-    def remember(*args: Any, **kwargs: Any) -> HTTPConnection:
-        opened.append(open_one(*args, **kwargs))
-        return opened[-1]
-
-    monkeypatch.setattr(Address, "open", remember)
-    yield
-    for connection in opened:
-        connection.close()
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@
 The default VERSION is the one that is installed here. `uv run --python 3.12` takes another Python.
 The tests are in the SDK's source distribution, which this downloads by its name. Each version's
 count is what passed on the real server, measured once on an empty database. The plain tutorial is
-`factorial` on the SDK alone, without `plumbing/`.
+`factorial` on the SDK alone.
 """
 
 from __future__ import annotations

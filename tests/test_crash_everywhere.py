@@ -29,7 +29,7 @@ SUMMARY = re.compile(
 FORGETFUL = """
 from pathlib import Path
 from threading import Event
-from plumbing import Resonate
+from resonate import Resonate
 
 resonate = Resonate.remote(group="factorial-worker")
 runs = Path(__file__).with_suffix(".runs")

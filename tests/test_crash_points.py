@@ -39,11 +39,13 @@ STEPS = [
         "resume factorial-2",
         "claim factorial-2",
         "resolve factorial-2",
+        "complete task factorial-2",
     ],
     [
         "invoke factorial-1",
         "claim factorial-1",
         "resolve factorial-1",
+        "complete task factorial-1",
     ],
 ]
 
@@ -65,12 +67,9 @@ def assert_right(verdicts: Iterable[Verdict]) -> list[Verdict]:
 
 
 def fibonacci(folder: Path, n: int) -> Recursion:
-    """Save the programs of the page with a smaller n, on the class that survives a lost answer."""
+    """Save the programs of the page with a smaller n."""
     for block in blocks(ROOT / "docs" / "things-to-try.md", "python"):
         text = block.text.replace("fibonacci-30", f"fibonacci-{n}").replace("n=30", f"n={n}")
-        text = text.replace("import Context, Resonate", "import Context")
-        text = text.replace("from resonate import Resonate", "")
-        text = f"from plumbing import Resonate\n{text}"
         (folder / block.above.strip("`:")).write_text(text + "\n")
     worker, client = (str(folder / f"fibonacci_{part}.py") for part in ("worker", "client"))
     return Recursion((sys.executable, worker), (sys.executable, client), "Result: 3")

@@ -54,7 +54,6 @@ ONCE = {
         "=all",
         "=some --numprocesses=0 -k diagram",
     ),
-    "uv run --all-groups python -m tests.soak --minutes 40": ("40", "0.1"),
 }
 # Commands of .ci/run.
 CI = [
@@ -67,6 +66,7 @@ CI = [
 ]
 # Commands that another test runs, and one that runs this test.
 ELSEWHERE = [
+    *commands(ROOT / "docs" / "troubleshooting.md"),  # test_wrong_turns.py
     ".ci/run",
     "uv run python -m demo 3 --crash-everywhere",  # test_crash_everywhere.py
     "uv run --all-groups python -m benchmarks --long --resonate=BINARY",  # test_benchmarks.py

@@ -25,20 +25,14 @@ TRY = ROOT / "docs" / "things-to-try.md"
 OWN = ROOT / "docs" / "write-your-own.md"
 
 
-@pytest.fixture(params=["resonate", "plumbing"])
-def start(request: pytest.FixtureRequest, cluster: Cluster, tmp_path: Path) -> Start:
-    """Run a command of the pages, on the plain SDK and on the sturdier class."""
+@pytest.fixture
+def start(cluster: Cluster, tmp_path: Path) -> Start:
+    """Run a command of the pages, in a folder with their programs."""
     for page in (TRY, OWN):
         for block in blocks(page, "python"):
             name = re.search(r"`(\w+\.py)`", block.above)
             if name:
-                text = block.text.replace("import Context, Resonate", "import Context")
-                if text != block.text:
-                    text = f"from {request.param} import Resonate\n{text}"
-                text = text.replace(
-                    "from resonate import Resonate", f"from {request.param} import Resonate"
-                )
-                (tmp_path / name[1]).write_text(text + "\n")
+                (tmp_path / name[1]).write_text(block.text + "\n")
 
     def run(command: str) -> Process:
         script, *arguments = command.removeprefix("uv run python ").split()
