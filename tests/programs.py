@@ -29,7 +29,8 @@ def start(
         env: variables to add to the environment. Its own `RESONATE_` variables are removed.
     """
     others = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
-    environment = others | {"PYTHONPATH": str(ROOT)} | dict(env or {})
+    ours = {"PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
+    environment = others | ours | dict(env or {})
     name = " ".join(map(str, arguments))
     return Process(name, [sys.executable, *arguments], env=environment, cwd=cwd)
 

@@ -97,6 +97,7 @@ class Place:
         self._env = os.environ | {
             "PATH": f"{uv.parent}:{os.environ['PATH']}",
             "UV_PROJECT_ENVIRONMENT": sys.prefix,
+            "PYTHONUNBUFFERED": "1",
             "RESONATE_PORT_STORE": str(self.api),
             "RESONATE_PORT_MESSAGE_SOURCE": str(self.poll),
         }
