@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import http.client
 import json
-import time
 from typing import TYPE_CHECKING
 
 import httpx
@@ -15,17 +14,6 @@ from tests.api import FAR, create
 
 if TYPE_CHECKING:
     from demo.cluster import Cluster
-
-INVOKE = {"resonate:invoke": "poll://any@absent"}
-
-
-def test_a_new_promise_leaves_out_empty_fields(api: httpx.Client, name: str) -> None:
-    before = time.time_ns() // 1_000_000
-    response = api.post("/promises", json={"id": name, "timeout": FAR})
-    promise = response.json()
-    assert response.status_code == 201
-    assert before <= promise.pop("createdOn") <= time.time_ns() // 1_000_000
-    assert promise == {"id": name, "state": "PENDING", "param": {}, "value": {}, "timeout": FAR}
 
 
 def test_a_promise_goes_round(api: httpx.Client, name: str) -> None:
@@ -63,21 +51,6 @@ def test_an_id_is_any_text(api: httpx.Client, name: str, odd: str) -> None:
 
 def _path(prefix: str, text: str) -> bytes:
     return (prefix + "".join(f"%{byte:02x}" for byte in text.encode())).encode()
-
-
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [("GET", "/nowhere"), ("PUT", "/promises/x"), ("GET", "/tasks/claim/"), ("POST", "/poll/g/i")],
-)
-def test_an_unknown_route_is_not_found(api: httpx.Client, method: str, path: str) -> None:
-    response = api.request(method, path)
-    assert (response.status_code, response.text) == (404, "404 page not found")
-
-
-def test_a_head_request_does_not_claim_a_task(api: httpx.Client, name: str) -> None:
-    create(api, name, tags=INVOKE)
-    assert api.head(f"/tasks/claim/__invoke:{name}/1").status_code == 404
-    assert api.get(f"/tasks/claim/__invoke:{name}/1").status_code == 201
 
 
 def test_an_answer_names_the_version_of_the_protocol(api: httpx.Client, name: str) -> None:

@@ -209,18 +209,9 @@ def routing() -> list[Step]:
         for i, address in enumerate(addresses):
             promise = f"to-{stream.replace('/', '-')}-{i}"
             steps += [create(promise, **invoked(address)), {"receive": stream}]
-    away = [
-        "poll://uni@Routing/absent",
-        "poll://uni@Routing",
-        "poll://all@Routing/one",
-        "poll://any@ROUTING",
-        "nowhere",
-        "Routing",
-        "http://",
-        "",
-        "5",
-        "true",
-        "{}",
+    away = ["poll://uni@Routing/absent", "poll://uni@Routing", "poll://all@Routing/one"]
+    away += ["poll://any@ROUTING", "nowhere", "Routing", "http://", "", "5", "true", "{}"]
+    away += [
         '{"type": "", "data": {}}',
         '{"type": "poll", "data": {"cast": "any", "group": "Routing"}, "more": 1}',
         '{"type": "pigeon", "data": {}}',
@@ -263,28 +254,12 @@ def search() -> list[Step]:
         steps.append(create(promise, **(fields | {"tags": tags})))
         if completion:
             steps.append(complete(promise, completion))
-    queries = [
-        "id=search*",
-        "id=search.1.*",
-        "id=*.5",
-        "id=SEARCH.1.5",
-        "id=search.1.5",
-        "id=search_1.5",
-        "id=search%251*",
-        "id=nothing",
-        "id=search*&state=pending",
-        "id=search*&state=RESOLVED",
-        "id=search*&state=Rejected",
-        "id=search*&tags[color]=red",
-        "id=search*&tags[color]=red&tags[n]=1",
-        "id=search*&tags[color]=blue",
-        "id=search*&tags[absent]=red",
-        "id=search*&state=pending&tags[n]=0&limit=1",
-        "id=search*&limit=0",
-        "id=search*&limit=24",
-        "id=search*&limit=23",
-    ]
-    steps += [send("GET", f"/promises?{query}") for query in queries]
+    patterns = """search* search.1.* *.5 SEARCH.1.5 search.1.5 search_1.5 search%251* nothing
+        search*&state=pending search*&state=RESOLVED search*&state=Rejected
+        search*&tags[color]=red search*&tags[color]=red&tags[n]=1 search*&tags[color]=blue
+        search*&tags[absent]=red search*&state=pending&tags[n]=0&limit=1
+        search*&limit=0 search*&limit=24 search*&limit=23"""
+    steps += [send("GET", f"/promises?id={pattern}") for pattern in patterns.split()]
     steps.append(send("GET", "/promises?id=search*&limit=7&tags[color]=green"))
     steps += [send("GET", "/promises?cursor=<cursor>")]
     steps.append(send("GET", "/promises?id=search*&limit=5&state=rejected"))
@@ -371,19 +346,10 @@ def malformed() -> list[Step]:
     ):
         quoted = name.replace("?", "%3F").replace("#", "%23").replace(" ", "%20")
         steps += [create(f"id-{i}-{name}".replace("%25", "%")), get(f"id-{i}-{quoted}")]
-    for method, path in (
-        ("GET", "/nowhere"),
-        ("PUT", "/promises/x"),
-        ("DELETE", "/promises/x"),
-        ("GET", "/promises/"),
-        ("GET", "/tasks/claim/absent/1"),
-        ("GET", "/tasks/claim/absent/x"),
-        ("GET", "/tasks/heartbeat/absent/1"),
-        ("GET", "/schedules/absent"),
-        ("GET", "/ping"),
-    ):
-        steps.append(send(method, path))
-    return steps
+    lines = "GET /nowhere,PUT /promises/x,DELETE /promises/x,GET /promises/"
+    lines += ",GET /tasks/claim/absent/1,GET /tasks/claim/absent/x,GET /tasks/heartbeat/absent/1"
+    lines += ",GET /schedules/absent,GET /ping"
+    return steps + [send(*line.split()) for line in lines.split(",")]
 
 
 def headers() -> list[Step]:
@@ -443,12 +409,8 @@ def walk(seed: int) -> list[Step]:
     choose = random.Random(seed).choice
     names = [f"walk-{seed}-{i}" for i in range(5)]
     keys, stricts = (None, "a", "b"), (None, "true", "false")
-    tags: tuple[dict[str, Any], ...] = (
-        {},
-        {},
-        invoked("poll://any@nobody"),
-        invoked("poll://any@nobody"),
-    )
+    nobody = invoked("poll://any@nobody")
+    tags: list[dict[str, Any]] = [{}, {}, nobody, nobody]
     steps: list[Step] = []
     while len(steps) < 150:
         name, other, counter = choose(names), choose(names), choose((1, 1, 1, 2))
