@@ -12,8 +12,9 @@ import os
 import signal
 import socket
 import sqlite3
-from contextlib import closing
+from contextlib import ExitStack, closing
 from functools import partial
+from io import TextIOWrapper
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -35,30 +36,33 @@ def main() -> int:
     """
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, _stop)  # until the server installs its own handlers
+    if isinstance(sys.stdout, TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a path can be any text
     args = _parse_arguments()
     path = ":memory:" if args.memory else str(Path(args.db).absolute())
+    os.umask(0o077)  # other users cannot read the data
     try:
-        with (
-            _bind(args.host, args.port) as api,
-            _bind(args.host, args.poll_port) as poll,
-            closing(open_database(path)) as db,
-        ):
-            greeting = (
-                f"Resonate API on {_url(api)}, messages on {_url(poll)}\n"
-                f"Data in {MEMORY_ONLY if args.memory else path}\n"
-                f"Watch it at {_page(api)}"
+        with ExitStack() as stack:
+            api, poll = (
+                [stack.enter_context(listener) for listener in _listen(args.host, port)]
+                for port in (args.port, args.poll_port)
             )
-            auth = _auth(args, api)
-            started = partial(_say, greeting)
+            db = stack.enter_context(closing(open_database(path)))
+            auth = _auth(args, api[0])
+            greeting = (
+                f"Resonate API on {_url(api[0])}, messages on {_url(poll[0])}\n"
+                f"Data in {MEMORY_ONLY if args.memory else path}\n"
+                f"Watch it at {_page(api[0])}"
+            )
             # Through an unspecified address, browsers hide which page sent a request; see `Guard`.
-            names = {args.host, socket.gethostname()} - {"0.0.0.0", "::"}  # noqa: S104
+            names = {args.host, socket.gethostname()} - {None, "0.0.0.0", "::"}  # noqa: S104
             try:
                 serve(
                     db,
                     api,
                     poll,
-                    url=_url(api),
-                    started=started,
+                    url=_url(api[0]),
+                    started=partial(_say, greeting),
                     auth=auth,
                     names=names.union(args.allow_host),
                 )
@@ -104,7 +108,7 @@ def _parse_arguments() -> argparse.Namespace:
         "it replaces the legacy `resonate serve` (up to v0.8.2).",
     )
     parser.add_argument(
-        "--host", default="127.0.0.1", help="the address to listen on (default: 127.0.0.1)"
+        "--host", help="the address to listen on (default: 127.0.0.1 and ::1, for this machine)"
     )
     parser.add_argument(
         "--port",
@@ -169,6 +173,19 @@ def _auth(args: argparse.Namespace, listener: socket.socket) -> tuple[str, str] 
 
 class _UsageError(Exception):
     pass
+
+
+def _listen(host: str | None, port: int) -> list[socket.socket]:
+    if host is not None:
+        return [_bind(host, port)]
+    # `localhost` can mean either address. Some machines do not have the second one.
+    first = _bind("127.0.0.1", port)
+    try:
+        with socket.create_server(("::1", 0), family=socket.AF_INET6):
+            pass
+    except OSError:
+        return [first]
+    return [first, _bind("::1", first.getsockname()[1])]
 
 
 def _bind(host: str, port: int) -> socket.socket:

@@ -6,6 +6,7 @@ base64. Times are milliseconds since the epoch.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from typing import Annotated
 
@@ -14,7 +15,35 @@ import msgspec
 # The integers that both SQLite and the protocol can store.
 Int64 = Annotated[int, msgspec.Meta(ge=-(2**63), le=2**63 - 1)]
 Ttl = Annotated[int, msgspec.Meta(ge=0, le=2**63 - 1)]
-Name = Annotated[str, msgspec.Meta(min_length=1)]
+# The longest id and search pattern, and the largest tags (characters). They keep every step short.
+MAX_ID, MAX_PATTERN, MAX_TAGS = 8_192, 1_024, 65_536
+Name = Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_ID)]
+
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f]")
+
+
+def check_id(text: str) -> None:
+    """Check an id that a request creates.
+
+    Raises:
+        ValueError: it is too long, or has control characters, which the SDK cannot put into the
+            header of a request.
+    """
+    if len(text) > MAX_ID:
+        raise ValueError(f"an id can have at most {MAX_ID} characters")
+    if _CONTROL.search(text):
+        raise ValueError("an id cannot have control characters")
+
+
+def _check_tags(*all_tags: dict[str, str]) -> None:
+    size = sum(len(key) + len(value) for tags in all_tags for key, value in tags.items())
+    if size > MAX_TAGS:
+        raise ValueError(f"the tags can have at most {MAX_TAGS} characters")
+
+
+def _check_receiver(receiver: msgspec.Raw) -> None:
+    if len(bytes(receiver)) > MAX_ID:
+        raise ValueError(f"recv can have at most {MAX_ID} bytes")
 
 
 class PromiseState(StrEnum):
@@ -114,6 +143,10 @@ class CreatePromise(msgspec.Struct, frozen=True, rename="camel"):
     timeout: Int64 = 0
     tags: dict[str, str] = {}
 
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        _check_tags(self.tags)
+
 
 class TaskClaimer(msgspec.Struct, frozen=True, rename="camel"):
     """The process that claims the task of the promise that it creates; `ttl` is the lease in ms."""
@@ -153,6 +186,10 @@ class CreateCallback(msgspec.Struct, frozen=True, rename="camel"):
     timeout: Int64 = 0
     promise_id: str = ""
 
+    def __post_init__(self) -> None:
+        check_id(self.root_promise_id)
+        _check_receiver(self.recv)
+
 
 class CreateSubscription(msgspec.Struct, frozen=True, rename="camel"):
     """The body of `POST /promises/subscribe/{id}`; `promise_id` is for `POST /subscriptions`."""
@@ -161,6 +198,10 @@ class CreateSubscription(msgspec.Struct, frozen=True, rename="camel"):
     recv: msgspec.Raw
     timeout: Int64 = 0
     promise_id: str = ""
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        _check_receiver(self.recv)
 
 
 class TaskRef(msgspec.Struct, frozen=True, rename="camel"):
@@ -194,11 +235,14 @@ class Search(msgspec.Struct, frozen=True, rename="camel", kw_only=True):
         before: only results that were created before the one with this `sort_id`.
     """
 
-    id: Annotated[str, msgspec.Meta(min_length=1, max_length=10_000)]
+    id: Annotated[str, msgspec.Meta(min_length=1, max_length=MAX_PATTERN)]
     tags: dict[str, str]
     limit: Annotated[int, msgspec.Meta(ge=1, le=100)]
     states: list[PromiseState]
     before: Int64 = 2**63 - 1
+
+    def __post_init__(self) -> None:
+        _check_tags(self.tags)
 
 
 class CreateSchedule(msgspec.Struct, frozen=True, rename="camel"):
@@ -216,3 +260,8 @@ class CreateSchedule(msgspec.Struct, frozen=True, rename="camel"):
     promise_timeout: Int64 = 0
     promise_param: Value = Value()
     promise_tags: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        check_id(self.id)
+        check_id(self.promise_id)
+        _check_tags(self.tags, self.promise_tags)

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 from starlette.requests import ClientDisconnect
 
 from devserver.errors import Code, ProtocolError
-from devserver.models import PromiseState, Search, TaskRef
+from devserver.models import MAX_ID, PromiseState, Search, TaskRef
 from devserver.store.promises import Caller
 
 if TYPE_CHECKING:
@@ -108,7 +108,12 @@ def read_caller(request: Request) -> Caller:
 
 
 def _text(headers: dict[bytes, bytes], name: bytes) -> str:
-    return headers.get(name, b"").strip(b" \t").decode(errors="replace")
+    text = headers.get(name, b"").strip(b" \t").decode(errors="replace")
+    if len(text) > MAX_ID:
+        raise ProtocolError(
+            Code.INVALID, f"The header {name.decode()} can have at most {MAX_ID} characters."
+        )
+    return text
 
 
 def task_of_path(request: Request) -> TaskRef:

@@ -37,8 +37,8 @@ GRACE = 2
 
 def serve(
     db: Database,
-    api_socket: socket.socket,
-    poll_socket: socket.socket,
+    api_sockets: list[socket.socket],
+    poll_sockets: list[socket.socket],
     *,
     url: str,
     started: Callable[[], None],
@@ -49,8 +49,8 @@ def serve(
 
     Args:
         db: the database.
-        api_socket: bound to the port of the API.
-        poll_socket: bound to the port of the messages.
+        api_sockets: bound to the port of the API.
+        poll_sockets: bound to the port of the messages.
         url: the URL of the API, for the links in answers and messages.
         started: called when the server answers requests and handles signals.
         auth: the required user name and password, or None.
@@ -78,7 +78,7 @@ def serve(
 
     stream = Stream(engine, connections, url)
     api = api_app(engine, watch, stream, url=url, lifespan=lifespan)
-    poll_port = poll_socket.getsockname()[1]
+    poll_port = poll_sockets[0].getsockname()[1]
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         is_stream = scope["type"] == "http" and scope["server"][1] == poll_port
@@ -98,7 +98,7 @@ def serve(
     )
     _allow_many_connections()
     server = _Server(config, connections, watch)
-    server.run([api_socket, poll_socket])
+    server.run(api_sockets + poll_sockets)
     if failures:
         raise failures[0]
 

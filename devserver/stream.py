@@ -13,6 +13,7 @@ from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from devserver.connections import Connection
+from devserver.models import MAX_ID
 from devserver.store import promises
 
 if TYPE_CHECKING:
@@ -54,7 +55,7 @@ class Stream:
 
     def _open(self, request: Request, path: str) -> Response:
         match path.split("/", 2):
-            case "", group, connection_id:
+            case "", group, connection_id if len(path) <= MAX_ID:
                 connection = Connection(group, connection_id)
             case _:
                 return Response("invalid request\n", 400, media_type="text/plain")

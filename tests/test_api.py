@@ -40,13 +40,38 @@ def test_a_promise_goes_round(api: httpx.Client, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "odd", ["with/slash", "with space", "with%percent", 'with"quote', "ünï→codé", "a?b#c", "x\ny"]
+    "odd",
+    ["with/slash", "with space", "with%percent", 'with"quote', "ünï→codé", "a?b#c", "x" * 8_000],
 )
 def test_an_id_is_any_text(api: httpx.Client, name: str, odd: str) -> None:
     promise_id = f"{name}-{odd}"
     create(api, promise_id)
     url = httpx.URL(str(api.base_url)).copy_with(raw_path=_path("/promises/", promise_id))
     assert api.get(url).json()["id"] == promise_id
+
+
+@pytest.mark.parametrize("odd", ["x\ny", "\x1b]52;c;eA==\x07", "\x7f", "\x9b31m", "x" * 8_193])
+def test_control_characters_and_long_ids_are_refused(api: httpx.Client, odd: str) -> None:
+    recv = {"recv": "poll://any@g", "timeout": FAR}
+    schedule = {"id": "s", "cron": "* * * * *", "promiseId": "p"}
+    for path, body in (
+        ("/promises", {"id": odd}),
+        ("/promises/task", {"promise": {"id": odd}, "task": {"processId": "p", "ttl": 1}}),
+        ("/promises/callback/p", {"rootPromiseId": odd} | recv),
+        ("/promises/subscribe/p", {"id": odd} | recv),
+        ("/schedules", schedule | {"id": odd}),
+        ("/schedules", schedule | {"promiseId": odd}),
+    ):
+        assert api.post(path, json=body).status_code == 400, path
+
+
+def test_tags_patterns_and_headers_have_limits(api: httpx.Client, name: str) -> None:
+    tags = {f"tag {i}": "x" * 1_000 for i in range(60)}
+    create(api, name, tags=tags)
+    assert api.post("/promises", json={"id": name, "tags": tags | {"y": "x" * 5_000}}).is_error
+    assert api.get(f"/promises?id={'x' * 1_025}").status_code == 400
+    headers = {"idempotency-key": "x" * 8_193}
+    assert api.post("/promises", json={"id": f"{name}-2"}, headers=headers).status_code == 400
 
 
 def _path(prefix: str, text: str) -> bytes:

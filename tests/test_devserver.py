@@ -22,6 +22,12 @@ if TYPE_CHECKING:
 
     from demo.processes import Process
 
+try:
+    with socket.create_server(("::1", 0), family=socket.AF_INET6):
+        HAS_IPV6 = True
+except OSError:
+    HAS_IPV6 = False
+
 
 @pytest.fixture
 def ports() -> list[str]:
@@ -30,18 +36,24 @@ def ports() -> list[str]:
 
 
 def test_says_where_it_listens_and_where_its_data_is(tmp_path: Path, ports: list[str]) -> None:
-    with start("-m", "devserver", *ports, cwd=tmp_path) as server:
+    folder = tmp_path / "d\u00e4t\u00e4"
+    folder.mkdir()
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    with start("-m", "devserver", *ports, cwd=folder, env=ascii_only) as server:
         server.wait_for("Watch it")
+        files = sorted(folder.iterdir())
+        assert [file.name for file in files] == ["devserver.db", "devserver.db-wal"]
+        assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
         server.send_signal(signal.SIGINT)
         assert server.wait() == 0
     assert server.output == [
         f"Resonate API on http://127.0.0.1:{ports[1]}, messages on http://127.0.0.1:{ports[3]}",
-        f"Data in {tmp_path / 'devserver.db'}",
+        f"Data in {tmp_path / 'd'}\\xe4t\\xe4/devserver.db",
         f"Watch it at http://localhost:{ports[1]}/",
         "devserver stopped",
     ]
     assert server.errors == []
-    assert [path.name for path in tmp_path.iterdir()] == ["devserver.db"]
+    assert [path.name for path in folder.iterdir()] == ["devserver.db"]
 
 
 def test_in_memory_it_writes_no_file(tmp_path: Path, ports: list[str]) -> None:
@@ -57,6 +69,17 @@ def test_in_memory_it_writes_no_file(tmp_path: Path, ports: list[str]) -> None:
     assert server.output[1] == "Data in memory only. It is lost when the server stops."
     assert server.errors == []
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6 loopback address")
+def test_both_loopback_addresses_are_this_server(devserver: Cluster) -> None:
+    for host in ("127.0.0.1", "[::1]"):
+        assert httpx.get(f"http://{host}:{devserver.port}/promises?id=*").status_code == 200
+        with Listener(f"http://{host}:{devserver.poll_port}", "group", host):
+            pass
+        for port in (devserver.port, devserver.poll_port):
+            url = f"http://{host}:{port}/group/me"
+            assert httpx.get(url, headers={"host": "evil.test"}).status_code == 403
 
 
 @pytest.mark.parametrize(

@@ -68,15 +68,29 @@ def test_an_expression_without_a_time_is_refused(db: sqlite3.Connection, cron: s
     assert error.value.code == Code.INVALID
 
 
-def test_an_expression_that_is_not_valid_any_more_stops_only_its_schedule(
+def test_a_schedule_that_cannot_run_stops_alone(
     db: sqlite3.Connection, caplog: pytest.LogCaptureFixture
 ) -> None:
     due = create(db, "* * * * *").next_run_time
-    db.execute("UPDATE schedules SET cron = '0 0 31 2 *'")
+    for promise_id, name in (("{{.id}}" * 1_100, "too long"), ("never", "never")):
+        request = CreateSchedule(name, "* * * * *", promise_id)
+        schedules.create(db, request, Caller(), NOW)
+    db.execute("UPDATE schedules SET cron = '0 0 31 2 *' WHERE id = 'never'")
     deadlines.expire(db, due)
     assert promises.exists(db, f"s at {due}")
-    assert schedules.get(db, "s").next_run_time > ms("2100-01-01T00:00:00Z")
-    assert "Schedule s was stopped" in caplog.text
+    for name in ("too long", "never"):
+        assert schedules.get(db, name).next_run_time > ms("2100-01-01T00:00:00Z")
+        assert f"Schedule {name} was stopped" in caplog.text
+
+
+def test_many_schedules_run_in_portions(db: sqlite3.Connection) -> None:
+    for i in range(80):
+        request = CreateSchedule(f"s{i}", "* * * * *", "{{.id}}")
+        due = schedules.create(db, request, Caller(), NOW)[1].next_run_time
+    for count in (50, 80):
+        assert deadlines.next_due(db) == due
+        deadlines.expire(db, due)
+        assert len(db.execute("SELECT * FROM promises").fetchall()) == count
 
 
 def test_each_run_creates_a_promise(db: sqlite3.Connection) -> None:

@@ -26,6 +26,9 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
+# How many schedules one transaction runs. More would make other requests wait too long.
+MAX_RUNS = 50
+
 
 def create(
     db: sqlite3.Connection, request: CreateSchedule, caller: Caller, now: int
@@ -102,19 +105,27 @@ def delete(db: sqlite3.Connection, schedule_id: str) -> None:
 
 
 def run_due(db: sqlite3.Connection, now: int) -> None:
-    """Run every schedule that is due: create its promise.
+    """Run the schedules that are due, at most `MAX_RUNS` of them: create their promises.
 
     If a schedule missed several runs because the server was down, it runs only once.
     """
     due = db.execute(
-        "SELECT * FROM schedules WHERE next_run_time <= ? ORDER BY next_run_time, sort_id", (now,)
+        "SELECT * FROM schedules WHERE next_run_time <= ? ORDER BY next_run_time, sort_id LIMIT ?",
+        (now, MAX_RUNS),
     ).fetchall()
     for row in due:
         schedule = _to_schedule(row)
-        _run(db, schedule, now)
+        try:
+            _run(db, schedule, now)
+            next_run_time = _next_run_time(schedule, now)
+        except ValueError as e:
+            # The id of its promise may be too long, or its expression may not have a time in the
+            # next five years any more.
+            logger.warning("Schedule %s was stopped: %s", schedule.id, e)
+            next_run_time = MAX_TIME
         db.execute(
             "UPDATE schedules SET last_run_time = next_run_time, next_run_time = ? WHERE id = ?",
-            (_next_run_time(schedule, now), schedule.id),
+            (next_run_time, schedule.id),
         )
 
 
@@ -136,16 +147,9 @@ def _run(db: sqlite3.Connection, schedule: Schedule, now: int) -> None:
 
 
 def _next_run_time(schedule: Schedule, now: int) -> int:
-    """Find the time of a schedule's next run after the one that is due now."""
-    try:
-        # Count from the run that is due, so that the runs of `@every` keep their distance.
-        time = next_run(schedule.cron, schedule.next_run_time)
-        return time if time > now else next_run(schedule.cron, now)
-    except ValueError as e:
-        # It may not have a time in the next five years any more. Earlier versions of this server
-        # also accepted expressions that this one does not.
-        logger.warning("Schedule %s was stopped: %s", schedule.id, e)
-        return MAX_TIME
+    # Count from the run that is due, so that the runs of `@every` keep their distance.
+    time = next_run(schedule.cron, schedule.next_run_time)
+    return time if time > now else next_run(schedule.cron, now)
 
 
 def _find(db: sqlite3.Connection, schedule_id: str) -> Schedule | None:
