@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
-import threading
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import TYPE_CHECKING
-
-import pytest
 
 from demo.cluster import ROOT, Cluster, free_ports
 from tests.api import create, encoded
@@ -17,8 +13,6 @@ from tests.pages import commands
 from tests.programs import run, start
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx
 
     from demo.processes import Process
@@ -69,31 +63,6 @@ def assert_fails(client: Process, reason: str) -> None:
     assert reason in PAGE
 
 
-@contextmanager
-def web_server(status: int, body: bytes) -> Iterator[int]:
-    """Answer each request in the same way."""
-
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:
-            self.rfile.read(int(self.headers.get("Content-Length", 0)))
-            self.send_response(status)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-    with HTTPServer(("127.0.0.1", 0), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever)
-        thread.start()
-        try:
-            yield server.server_address[1]
-        finally:
-            server.shutdown()
-            thread.join()
-
-
 def test_the_client_starts_first_then_the_server_then_a_worker(cluster: Cluster) -> None:
     cluster.server.kill()
     client = cluster.start_client(5)
@@ -104,16 +73,15 @@ def test_the_client_starts_first_then_the_server_then_a_worker(cluster: Cluster)
     assert "Networking. Cannot connect to http://localhost:8001. Retrying in 1 sec" in PAGE
 
 
-@pytest.mark.parametrize(
-    ("body", "reason"),
-    [
-        (b'{"error": "Gone"}', "AttributeError(\"'str' object has no attribute 'get'\")"),
-        (b"<h1>Nothing here</h1>", "ResonateStoreError('<h1>Nothing here</h1>')"),
-    ],
-)
-def test_another_kind_of_server(body: bytes, reason: str) -> None:
-    with web_server(410, body) as port:
-        assert_fails(run("factorial_client.py", "5", env=ports(port, port)), reason)
+def test_a_server_of_version_0_9() -> None:
+    answer = b'HTTP/1.1 410 Gone\r\nContent-Length: 17\r\n\r\n{"error": "Gone"}'
+    (closed,) = free_ports(1)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        env = ports(listener.getsockname()[1], closed)
+        with start("factorial_client.py", "5", env=env) as client, listener.accept()[0] as peer:
+            peer.recv(65_536)
+            peer.sendall(answer)
+            assert_fails(client, "AttributeError(\"'str' object has no attribute 'get'\")")
 
 
 def test_a_server_with_a_password() -> None:
