@@ -181,7 +181,9 @@ def test_a_kill_cuts_off_one_call_and_leaves_the_stored_ones(
             expect(page.locator("#promises .kill.killed")).to_have_count(6)
             expect(page.locator("#lanes .kill.killed")).to_have_count(1)
             expect(page.locator("#lanes").locator(marks)).to_have_count(3)
-            expect(page.locator("#lanes .note")).to_contain_text("2 again on real")
+            expect(page.locator("#lanes .note")).to_have_text(
+                re.compile(r"2 again, \d+ ms after the kill")
+            )
             expect(page.locator("#lanes text.killed").first).to_contain_text(
                 "was killed: 2 cut off, 2 stored calls untouched"
             )
@@ -530,9 +532,6 @@ def test_the_keyboard_reaches_everything(page: Page, api: httpx.Client) -> None:
     assert {"save-html", "query", "treeitem"} <= seen
     run = page.locator("li.run").first
     expect(run).to_be_focused()
-    page.keyboard.press("Enter")
-    expect(run).to_have_attribute("aria-expanded", "false")
-    page.keyboard.press("Enter")
     page.keyboard.press("ArrowRight")
     expect(row_of(page, "k-2")).to_be_focused()
     page.keyboard.press("ArrowDown")

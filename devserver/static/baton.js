@@ -18,7 +18,6 @@ const GAP = 60; // px from the lanes to the rows, at most
 export class Baton {
   #model;
   #runs;
-  #width = 0; // of the lanes, px; 0 if not known
 
   /** @param {Model} model @param {Runs} runs */
   constructor(model, runs) {
@@ -26,13 +25,8 @@ export class Baton {
     this.#runs = runs;
   }
 
-  // The lanes have another width now.
-  resize() {
-    this.#width = 0;
-  }
-
-  /** Draw the lanes of a run, or the workers' names if there is none. @param {Run | undefined} run */
-  draw(run) {
+  /** Draw the lanes of a run, or the workers' names if there is none. @param {Run | undefined} run @param {number} width */
+  draw(run, width) {
     const { processes } = this.#model;
     const story = run && this.#runs.story(run);
     const steps = story ? [...story.steps.values()].flat() : [];
@@ -47,15 +41,13 @@ export class Baton {
     this.#note(workers.length - shown.length);
     const lane = shown.length > 4 ? 27 : 36;
     find("workers").style.setProperty("--height", `${lane}px`);
-    this.#width ||= find("lanes").clientWidth;
     const places = new Map(shown.map((process, i) => [process, HEAD + i * lane]));
-    update(find("lanes"), run && story ? this.#shapes(run, story, steps, { lane, places }) : []);
+    update(find("lanes"), run && story ? this.#shapes(run, story, steps, { lane, places, width }) : []);
   }
 
-  /** @param {Run} run @param {Story} story @param {Step[]} steps @param {{lane: number, places: Map<Process, number>}} place */
-  #shapes(run, story, steps, { lane, places }) {
+  /** @param {Run} run @param {Story} story @param {Step[]} steps @param {{lane: number, places: Map<Process, number>, width: number}} place */
+  #shapes(run, story, steps, { lane, places, width }) {
     const model = this.#model;
-    const width = this.#width;
     const axis = this.#runs.axis(run);
     const inSight = steps.filter(({ from, to }) => from <= axis.to && (to ?? model.now) >= axis.from);
     const isDense = inSight.length > MOST_STEPS;
@@ -164,9 +156,8 @@ function depth(calls, { model, axis, x, width, height }) {
   const sums = Array.from(change.subarray(0, right + 1), (by) => (sum += by));
   const most = Math.max(...sums, 1);
   const points = sums.map((number, i) => `L${i} ${Math.round(height - (number / most) * (AREA - 13))}`).join("");
-  const words = `${count(most, "call")} stored on the server`;
-  const wide = words.length * CHARACTER;
-  const left = Math.min(Math.max(sums.indexOf(most) - wide / 2, 0), width - wide);
+  const words = "calls stored on the server";
+  const left = Math.min(Math.max(sums.indexOf(most) - words.length * CHARACTER / 2, 0), width - words.length * CHARACTER);
   return [path(`M0 ${height}${points}L${right} ${height}Z`, "depth"), text(left, height - AREA + 10, words, "tick")];
 }
 
@@ -189,7 +180,7 @@ function drawIncident(parts, add, incident, { axis, x, width, lane, places, adde
   const ran = losses.filter(({ attempt }) => attempt.claimedOn !== undefined).map(({ call }) => nameOf(call));
   const start = `✕ ${process.name} ${verb(incident)}`;
   const lost = ran.length ? `: ${listed(ran)} cut off` : "";
-  [`${start}${lost}, ${count(stored, "stored call")} untouched`, `${start}${lost}`, start, "✕"].some((it) => add(x(at), it, "killed", 0.2));
+  [`${start}${lost}, ${count(stored, "stored call")} untouched`, `${start}${lost}`, `✕ ${listed(ran)} cut off, ${stored} untouched`, start, "✕"].some((it) => add(x(at), it, "killed", 0.2));
   const y = places.get(process);
   if (y === undefined) return;
   const middle = y + lane - BELOW - BLOCK / 2;
@@ -200,7 +191,7 @@ function drawIncident(parts, add, incident, { axis, x, width, lane, places, adde
   }
   if (ran.length) parts.push(text(x(at), middle + 5, "✕", "cross"));
   for (const { call, again } of losses.slice(0, 1)) {
-    const note = again && `${nameOf(call)} again on ${again.process.name}, ${seconds(again.from - at)} later`;
+    const note = again && `${nameOf(call)} again, ${seconds(again.from - at)} after ${kind === "killed" ? "the kill" : "its lease ended"}`;
     const isRoom = note && x(at) + 12 + note.length * CHARACTER < width;
     // The lane of a worker that was killed is empty from here on.
     if (kind === "killed" && isRoom) parts.push(text(x(at) + 12, middle + 4, note, "note killed"));

@@ -6,7 +6,7 @@ import { isLost, isLate, nameOf } from "./story.js";
 import { isPending, seconds } from "./words.js";
 
 export const ROW = 24; // a call's row, px; also in the style sheet
-export const CHARACTER = 6.2; // of a label, px, about
+export const CHARACTER = 6.9; // of a label, px, about
 const TOP = 6;
 const HEIGHT = 12;
 const MIDDLE = TOP + HEIGHT / 2;
@@ -74,7 +74,7 @@ function lossShapes({ attempt, again }, { at }, x, width) {
   const parts = [];
   if (again) {
     parts.push(path(`M${x(at)} ${MIDDLE}H${x(again.from)}`, "again"));
-    const words = `↪ again on ${again.process.name}, ${seconds(again.from - at)} later`;
+    const words = `↪ ${again.process.name}, ${seconds(again.from - at)} later`;
     const left = x(again.to ?? again.from) + 8;
     if (left + words.length * CHARACTER < width) parts.push(text(left, 16, words, `note w${again.process.colour}`));
   }

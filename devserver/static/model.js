@@ -66,7 +66,7 @@ export class Model {
       if (this.promises.size <= MOST / 2) break;
       if (this.#forgetBelow(root, isKept)) gone.add(root);
     }
-    this.roots = renumbered(this.roots.filter((root) => !gone.has(root)));
+    this.roots = this.roots.filter((root) => !gone.has(root));
     this.#most = Math.max(MOST, this.promises.size + MOST / 2);
     this.leftOut = true;
   }
@@ -96,12 +96,6 @@ export class Model {
     return found;
   }
 
-  /** The process that claimed a call's task last. @param {Call} promise */
-  lastWorker(promise) {
-    const last = this.attempts(promise).findLast(({ claimedOn }) => claimedOn !== undefined);
-    return last?.processId === undefined ? undefined : this.processes.named(last.processId);
-  }
-
   /** The ids of the promises that a pending call waits for, and the timer if it pauses. @param {Call} promise */
   waits(promise) {
     const [timer] = promise.timers.values();
@@ -118,7 +112,6 @@ export class Model {
     const old = this.promises.get(sent.id);
     if (old) {
       this.counts[kindOf(old)] -= 1;
-      if (isPending(old) && !isPending(sent)) old.root.finished += 1;
       Object.assign(old, sent);
     }
     const promise = old ?? this.#add(sent);
@@ -129,19 +122,15 @@ export class Model {
   /** @param {SentPromise} sent */
   #add(sent) {
     const parentNode = sent.parent === undefined ? undefined : this.promises.get(sent.parent);
-    const siblings = parentNode ? parentNode.children : this.roots;
     /** @type {any} */
     const added = {
-      ...sent, parentNode, children: [], place: siblings.length, timers: new Map(),
-      endedTimers: new Set(), tasks: new Map(), lost: [], uses: [], attempts: undefined,
+      ...sent, parentNode, children: [], timers: new Map(), endedTimers: new Set(), tasks: new Map(), lost: [], uses: [], attempts: undefined,
       waits: new Set(), callers: new Set(), refs: new Set(),
-      active: sent.createdOn, calls: 0, finished: 0, version: 0, // of a root: about all below it
+      active: sent.createdOn, version: 0, // of a root: about all below it
     };
     added.root = parentNode ? parentNode.root : added;
     this.promises.set(sent.id, added);
-    siblings.push(added);
-    added.root.calls += 1;
-    if (!isPending(added)) added.root.finished += 1;
+    (parentNode?.children ?? this.roots).push(added);
     return /** @type {Call} */ (added);
   }
 
@@ -159,7 +148,7 @@ export class Model {
       for (let up = stays ? it : undefined; up && !left.has(up); up = up.parentNode) left.add(up);
     }
     for (const it of all) if (!left.has(it)) this.promises.delete(it.id);
-    for (const it of left) it.children = renumbered(it.children.filter((child) => left.has(child)));
+    for (const it of left) it.children = it.children.filter((child) => left.has(child));
     promise.root.version = this.version;
     return left.size === 0;
   }
@@ -231,12 +220,6 @@ export class Model {
     promise.root.version = this.version;
     promise.root.active = Math.max(promise.root.active, time);
   }
-}
-
-/** @param {Call[]} siblings */
-function renumbered(siblings) {
-  siblings.forEach((it, place) => Object.assign(it, { place }));
-  return siblings;
 }
 
 /** In the order of the tasks, not of the times: the server's clock may have been set back. @param {Call} promise */

@@ -31,6 +31,7 @@ if (!recorded) new Feed(hear, lost);
 /** @type {number | undefined} the frame in which the page is drawn again */
 let next;
 let drawnOn = 0; // when it was drawn last
+let width = 1; // of the lanes, px
 let said = { on: 0, shape: "" };
 
 /** @param {Message} message */
@@ -39,10 +40,6 @@ function hear(message) {
   model.apply(message);
   document.body.classList.remove("empty");
   if (recorded) model.freeze(message.now);
-  void panel.changed(new Set([
-    ...(message.promises ?? []).map(({ id }) => id),
-    ...(message.tasks ?? []).map(({ rootPromiseId }) => rootPromiseId),
-  ]));
   // What the user looks at stays.
   model.forget((call) => call.id === panel.id || rows.has(call));
   schedule();
@@ -95,9 +92,9 @@ function draw() {
   find("left-out").hidden = !leftOut;
   find("tools").hidden = !run;
   tell(run);
-  baton.draw(run);
+  baton.draw(run, width);
   rows.opened = panel.id;
-  rows.draw();
+  rows.draw(width);
   find("nothing").hidden = tree.rows.length > 0 || promises.size === 0;
   panel.draw();
 }
@@ -149,9 +146,8 @@ setInterval(() => {
   if (!document.body.classList.contains("stale") && Date.now() - drawnOn >= INTERVAL) schedule();
 }, INTERVAL);
 // The lanes are as wide as the window and the details leave room for.
-new ResizeObserver(() => {
-  baton.resize();
-  rows.resize();
+new ResizeObserver(([{ contentRect }]) => {
+  width = contentRect.width || 1;
   draw();
 }).observe(find("lanes"));
 addEventListener("hashchange", () => {

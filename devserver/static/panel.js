@@ -51,13 +51,13 @@ export class Panel {
     this.#closed(id);
   }
 
-  /** Read the promise again if it has changed. @param {Set<string>} ids of the promises that have changed */
-  async changed(ids) {
-    if (this.id !== undefined && ids.has(this.id)) await this.#load();
-  }
-
   draw() {
     if (this.id === undefined) return;
+    const known = this.#model.promises.get(this.id);
+    if (known && this.#promise && known.state !== this.#promise.state) {
+      this.#promise = { ...this.#promise, state: known.state };
+      void this.#load(); // its value
+    }
     update(find("panel-body"), this.#error ? [make("p", this.#error)] : this.#promise ? this.#content(this.#promise) : []);
   }
 

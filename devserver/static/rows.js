@@ -1,7 +1,7 @@
 // The rows in the document: only those that are on the screen, so thousands cost no more than
 // dozens. The rows scroll with the page, and the arrow keys move between them.
 
-import { find, make, path, set, shape, update } from "./document.js";
+import { find, make, set, shape, update } from "./document.js";
 import { behind, callLane, killLines, ROW, times } from "./lane.js";
 import { doubt, isLate, nameOf } from "./story.js";
 import { count, fitted, isPending, kindOf, seconds, shortId, shortValue, stateName } from "./words.js";
@@ -21,7 +21,7 @@ export class Rows {
   #open;
   /** @type {Map<string, HTMLElement>} by key, those in the document */
   #items = new Map();
-  #width = 0; // of the lanes, px; 0 if not known
+  #width = 1; // of the lanes, px
   #characters = 20; // of an id that fit
   #isPrinted = false;
   /** @type {string | undefined} the key of the row that had the keyboard's focus last */
@@ -57,8 +57,9 @@ export class Rows {
     if (i >= 0) this.#go(i, hasFocus);
   }
 
-  // Bring the rows that are on the screen up to date.
-  draw() {
+  /** Bring the rows that are on the screen up to date. @param {number} width of the lanes */
+  draw(width = this.#width) {
+    this.#width = width;
     const first = Math.max(Math.floor(-this.#list.getBoundingClientRect().top / ROW), 0);
     const anchor = first > 0 ? this.#tree.rows.slice(first, first + 50) : [];
     this.#tree.update(this.#room);
@@ -68,11 +69,8 @@ export class Rows {
     const i = anchor.findIndex(({ key }) => now.has(key));
     if (i >= 0) scrollBy(0, ((now.get(anchor[i].key) ?? 0) - first - i) * ROW);
     this.#place();
-  }
-
-  // The lanes have another width now.
-  resize() {
-    this.#width = 0;
+    const name = this.#list.querySelector(".id");
+    if (name) this.#characters = Math.floor((name.clientWidth - LEFT) / 7.9);
   }
 
   /** @param {boolean} isPrinted */
@@ -137,23 +135,16 @@ export class Rows {
     set(item, "ariaSetSize", String(kind === "run" ? this.#runs.list.length : siblings.length));
     set(item, "ariaPosInSet", String((kind === "run" ? this.#runs.list.indexOf(run) : siblings.indexOf(call)) + 1));
     set(item, "ariaSelected", isOpen ? "true" : null);
-    set(item, "ariaExpanded", kind === "run" ? String(!this.#tree.isClosed(run)) : null);
     set(item, "className", `${kind} ${kindOf(call)}${row.level === 2 ? " root" : ""}${isOpen ? " open" : ""}`);
-    const hidden = { "aria-hidden": "true", preserveAspectRatio: "none" };
     update(item, [
-      shape("svg", { class: "rails", ...hidden }, [path(railsOf(row), "")]),
       make("span", id, { class: "id" }),
-      shape("svg", { class: "lane", viewBox: `0 0 ${this.#width || 1} ${ROW}`, ...hidden }, lane),
+      shape("svg", { class: "lane", viewBox: `0 0 ${this.#width} ${ROW}`, preserveAspectRatio: "none", "aria-hidden": "true" }, lane),
       make("span", typeof what === "string" ? [make("span", what, { title: what })] : what, { class: "what" }),
       make("span", age, { class: "age" }),
       worker,
     ]);
-    const name = /** @type {HTMLElement} */ (item.children[1]);
+    const name = /** @type {HTMLElement} */ (item.children[0]);
     set(name.style, "paddingInlineStart", `${LEFT + indent * STEP}px`);
-    if (this.#width) return;
-    this.#width = item.children[2].clientWidth;
-    this.#characters = Math.floor((name.clientWidth - LEFT) / 7.9);
-    this.#fill(item, row);
   }
 
   /** @param {Run} run */
@@ -162,7 +153,7 @@ export class Rows {
     const isCut = this.#model.leftOut && run.roots.some(({ parent }) => parent !== undefined);
     const what = [count(calls.length, "call"), incidents.length ? count(incidents.length, "failure") : "", isCut ? "older calls are not shown" : ""];
     return {
-      id: [make("span", this.#tree.isClosed(run) ? "▸" : "▾", { class: "mark" }), make("span", new Date(run.from).toLocaleTimeString("en-GB"))],
+      id: [make("span", new Date(run.from).toLocaleTimeString("en-GB"))],
       lane: [...this.#through(run), ...times(this.#runs, run, this.#width, 15, ROW)],
       what: what.filter(Boolean).join(", "),
     };
@@ -185,7 +176,7 @@ export class Rows {
     const name = fitted(level === 2 ? call.id : nameOf(call), Math.max(Math.floor(this.#characters - taken), 6));
     const words = isPending(call) ? doing(call, model) : `${call.state === "RESOLVED" ? "" : `${stateName(call)} `}${shortValue(call)}`;
     const used = call.uses.length > 1 ? `↺ used again ${call.uses.length} times` : "↺ used again";
-    const last = model.lastWorker(call);
+    const last = this.#runs.story(this.#runs.of(call)).steps.get(call)?.at(-1)?.process;
     const isTaken = call.lost.some(({ claimedOn }) => claimedOn !== undefined);
     return {
       id: [
@@ -218,14 +209,11 @@ export class Rows {
     else this.#act(row);
   }
 
-  /** Open a call, show what is left out, or hide and show the calls of a run. @param {Row} row */
+  /** Open a call, or show what is left out. @param {Row} row */
   #act(row) {
-    const run = this.#runs.of(row.call);
     if (row.kind === "call") this.#open(row.call.id);
-    else if (row.kind === "run") this.#tree.close(run, !this.#tree.isClosed(run));
-    else this.#tree.unfold(row);
-    this.draw();
     if (row.kind === "fold") this.show(row.call);
+    this.draw();
   }
 
   /** @param {KeyboardEvent} event */
@@ -272,14 +260,4 @@ export function doing(call, model) {
   if (timer) return `pauses for ${seconds((timer.timeout ?? now) - now)} more`;
   if (!ids.length) return call.tasks.size ? "waits" : "pending";
   return `waits for ${shortId(ids[0], call.root.id)}${ids.length > 1 ? ` and ${ids.length - 1} more` : ""}`;
-}
-
-/** The lines that join a call with its caller. @param {Row} row */
-function railsOf({ kind, indent, rails, branch, isChained, hasCalls }) {
-  const x = (/** @type {number} */ column) => 15 + column * STEP;
-  const lines = rails.map((column) => `M${x(column)} 0V${ROW}`);
-  if (branch) lines.push(`M${x(indent - 1)} 0V${ROW / 2 - 4}q0 4 4 4H${x(indent) - 7}`);
-  if (isChained) lines.push(`M${x(indent)} 0V${ROW / 2 - 7}`);
-  if (hasCalls || kind === "fold") lines.push(`M${x(indent)} ${ROW / 2 + 7}V${ROW}`);
-  return lines.join("") || "M0 0";
 }

@@ -37,7 +37,7 @@ export function sentence(model, runs, run) {
     if (words) doubts.set(attempt.processId, `${capital(model.processes.named(attempt.processId ?? "").name)}: ${words}.`);
   }
   parts.push(...doubts.values(), ...missing(model, runs, run));
-  parts.push(run.roots.length > 1 ? total(run) : outcome(run.roots[0], model));
+  parts.push(run.roots.length > 1 ? total(run) : outcome(run.roots[0], calls, model));
   const reused = calls.filter(({ uses }) => uses.length);
   if (reused.length) parts.push(`The stored ${reused.length > 1 ? "results" : "result"} of ${listed(reused.map(nameOf))} ${reused.length > 1 ? "were" : "was"} used again.`);
   return parts.join(" ");
@@ -115,10 +115,11 @@ function total({ roots }) {
   return `${count(roots.length, "call")}: ${parts.join(", ")}.`;
 }
 
-/** @param {Call} root @param {Model} model */
-function outcome(root, model) {
+/** @param {Call} root @param {Call[]} calls @param {Model} model */
+function outcome(root, calls, model) {
   const took = `after ${seconds((root.completedOn ?? model.now) - root.createdOn)}`;
-  if (isPending(root)) return `${root.id} is pending ${took}: ${count(root.calls, "call")} created, ${root.finished.toLocaleString("en")} finished.`;
+  const finished = calls.filter((call) => !isPending(call)).length.toLocaleString("en");
+  if (isPending(root)) return `${root.id} is pending ${took}: ${count(calls.length, "call")} created, ${finished} finished.`;
   if (root.state !== "RESOLVED") return `${root.id} was ${stateName(root)} ${took}.`;
   const value = shortValue(root);
   return `${root.id} = ${value.length > MOST_VALUE ? `${value.slice(0, MOST_VALUE)}…` : value} ${took}.`;

@@ -9,8 +9,6 @@ const MOST_LOST = 3; // calls that were cut off and have a row even so
 export class Tree {
   #model;
   #runs;
-  /** @type {Set<string>} ids of the first roots of runs whose calls are hidden */
-  #closed = new Set();
   /** @type {Set<string>} ids of the first calls of long chains that are shown whole */
   #unfolded = new Set();
   /** @type {Matches} what the filter wants of a call */
@@ -34,30 +32,13 @@ export class Tree {
     this.#changes += 1;
   }
 
-  /** @param {Run} run */
-  isClosed(run) {
-    return this.#closed.has(run.roots[0].id);
-  }
-
-  /** @param {Run} run @param {boolean} isClosed */
-  close(run, isClosed) {
-    if (isClosed) this.#closed.add(run.roots[0].id);
-    else this.#closed.delete(run.roots[0].id);
-    this.#changes += 1;
-  }
-
-  /** @param {Row} row */
-  unfold(row) {
-    this.#unfolded.add(row.chain ?? "");
-    this.#changes += 1;
-  }
-
   /** Make sure that a call has a row. @param {Call} call @param {number} room */
   reveal(call, room) {
-    this.close(this.#runs.of(call), false);
     this.update(room);
     const fold = this.rows.find(({ hidden }) => hidden?.includes(call));
-    if (fold) this.unfold(fold);
+    if (!fold) return;
+    this.#unfolded.add(fold.chain ?? "");
+    this.#changes += 1;
     this.update(room);
   }
 
@@ -70,8 +51,8 @@ export class Tree {
     this.#runs.update();
     for (const run of this.#runs.list.toReversed()) {
       const rows = run.roots.toReversed().flatMap((root) => this.#rowsOf(root, Math.floor((room - 1) / run.roots.length)));
-      if (rows.length) this.rows.push({ kind: "run", key: `run ${run.roots[0].id}`, call: run.roots[0], level: 1, indent: 0, rails: [] });
-      if (!this.isClosed(run)) this.rows.push(...rows);
+      if (!rows.length) continue;
+      this.rows.push({ kind: "run", key: `run ${run.roots[0].id}`, call: run.roots[0], level: 1, indent: 0 }, ...rows);
     }
   }
 
@@ -92,32 +73,26 @@ export class Tree {
   #addBelow(rows, root, room, shown) {
     const callsOf = (/** @type {Call} */ call) => (shown ? call.children.filter((it) => shown.has(it)) : call.children);
     /** @type {Start[]} */
-    const stack = [{ call: root, level: 2, indent: 0, rails: [] }];
+    const stack = [{ call: root, level: 2, indent: 0 }];
     for (let start = stack.pop(); start; start = stack.pop()) {
       // A chain: each of its calls has made one other call.
       const chain = [start.call];
       let calls = callsOf(start.call);
       for (; calls.length === 1; calls = callsOf(calls[0])) chain.push(calls[0]);
       this.#addChain(rows, chain, start, shown ? Infinity : Math.max(room, LEAST));
-      const { indent, rails, level } = start;
-      // The lines to the calls further down go on beside the next rows.
-      calls.toReversed().forEach((call, i) => stack.push({
-        call, level: level + chain.length, indent: indent + 1, branch: true, rails: i === 0 ? rails : [...rails, indent],
-      }));
+      const { indent, level } = start;
+      stack.push(...calls.toReversed().map((call) => ({ call, level: level + chain.length, indent: indent + 1 })));
     }
   }
 
   /** @param {Row[]} rows @param {Call[]} chain @param {Start} start @param {number} room */
-  #addChain(rows, chain, { level, indent, rails, branch }, room) {
+  #addChain(rows, chain, { level, indent }, room) {
     const isWhole = chain.length <= room || this.#unfolded.has(chain[0].id);
     const kept = isWhole ? undefined : keptOf(chain, room);
     for (let i = 0; i < chain.length; i += 1) {
       const call = chain[i];
       /** @type {Row} */
-      const row = {
-        kind: "call", key: call.id, call, level: level + i, indent, rails, isChained: i > 0,
-        branch: i === 0 && branch, hasCalls: call.children.length > 0,
-      };
+      const row = { kind: "call", key: call.id, call, level: level + i, indent };
       rows.push(row);
       if (!kept || kept.has(i)) continue;
       const first = i;

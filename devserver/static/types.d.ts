@@ -27,40 +27,23 @@ interface SentPromise {
   size?: number; // if the value is cut
 }
 
-interface SentTask {
-  sortId: number;
-  type: string;
-  state: string;
-  rootPromiseId: string;
-  leafPromiseId?: string;
-  isTimer?: number;
+// When a process was sent a task, and when it claimed it.
+interface Sent { sortId: number; rootPromiseId: string; sentOn?: number; claimedOn?: number }
+
+interface SentTask extends Sent {
   createdOn: number;
   completedOn?: number;
+  leafPromiseId?: string;
+  isTimer?: number;
   processId?: string;
-  sentOn?: number;
-  claimedOn?: number;
   expiresAt?: number;
   ttl?: number;
   recv?: string;
 }
 
-interface SentAttempt {
-  sortId: number;
-  task: number;
-  rootPromiseId: string;
-  processId: string;
-  sentOn?: number;
-  claimedOn?: number;
-  endedOn: number;
-  outcome: string;
-}
+interface SentAttempt extends Sent { task: number; processId: string; endedOn: number; outcome: string }
 
-interface SentUse {
-  sortId: number;
-  promiseId: string;
-  callerId?: string;
-  createdOn: number;
-}
+interface SentUse { sortId: number; promiseId: string; callerId?: string; createdOn: number }
 
 interface SentEvent {
   sortId: number;
@@ -84,10 +67,7 @@ interface FullPromise {
   tags?: Record<string, string>;
 }
 
-interface Value {
-  data?: string;
-  text?: string; // in a saved page
-}
+interface Value { data?: string; text?: string } // the text in a saved page
 
 // What the page makes of that.
 
@@ -105,11 +85,8 @@ interface Call extends SentPromise {
   waits: Set<string>; // what it has ever waited for
   callers: Set<string>; // other calls than its parent that use it
   refs: Set<string>; // calls that it uses, and that another call has made
-  // Of a root: when something happened below it last, how many calls are there, how many have
-  // finished, in which version of the model they have changed, and its run.
+  // Of a root: when something happened below it last, in which version of the model, and its run.
   active: number;
-  calls: number;
-  finished: number;
   version: number;
   run: Run;
 }
@@ -146,10 +123,7 @@ interface Process {
   hasAsked: boolean; // whether it has waited for a result, as a client does
 }
 
-interface Axis {
-  from: number;
-  to: number;
-}
+interface Axis { from: number; to: number }
 
 // Roots whose times overlap.
 interface Run {
@@ -161,28 +135,13 @@ interface Run {
 }
 
 // A worker runs a call, from the claim of its task until it finishes, waits or is cut off.
-interface Step {
-  call: Call;
-  attempt: Attempt;
-  process: Process;
-  from: number;
-  to?: number;
-}
+interface Step { call: Call; attempt: Attempt; process: Process; from: number; to?: number }
 
 // From one step to the next: a call or a return.
-interface Pass {
-  from: Step;
-  to: Step;
-  at: number;
-  isReturn: boolean;
-}
+interface Pass { from: Step; to: Step; at: number; isReturn: boolean }
 
 // What a worker had when it failed, and the step that ran it again.
-interface Loss {
-  call: Call;
-  attempt: Attempt;
-  again?: Step;
-}
+interface Loss { call: Call; attempt: Attempt; again?: Step }
 
 // killed: it disconnected while it had a call; left: it disconnected and had none; expired: it did
 // not answer in time. `stored` is how many calls waited on the server at that moment.
@@ -194,12 +153,7 @@ interface Incident {
   stored: number;
 }
 
-interface Story {
-  calls: Call[];
-  steps: Map<Call, Step[]>;
-  passes: Pass[];
-  incidents: Incident[];
-}
+interface Story { calls: Call[]; steps: Map<Call, Step[]>; passes: Pass[]; incidents: Incident[] }
 
 // A row: the head of a run, a call, or calls that are left out.
 interface Row {
@@ -208,16 +162,12 @@ interface Row {
   call: Call;
   level: number;
   indent: number;
-  rails: number[]; // columns with a line to a call further down
-  branch?: boolean; // it is one of several calls of its caller
-  isChained?: boolean;
-  hasCalls?: boolean;
   chain?: string; // the id of its first call
   hidden?: Call[];
   pending?: number; // of the hidden ones
 }
 
-type Start = Pick<Row, "call" | "level" | "indent" | "rails" | "branch">;
+type Start = Pick<Row, "call" | "level" | "indent">;
 
 type Matches = ((call: Call) => boolean) | undefined;
 
