@@ -111,7 +111,7 @@ def recovery(contender: Contender) -> float:
         victim = cluster.wait_for_worker("factorial(50)")
         victim.kill()
         begin = time.perf_counter()
-        cluster.wait_for_worker("factorial(48)", PATIENCE)
+        cluster.wait_for_worker("factorial(48)")
         took = time.perf_counter() - begin
         client.wait(PATIENCE)
         return took

@@ -1,57 +1,69 @@
-"""The run as a live board: a row for each call, a column for each worker."""
+"""Two views of a run: a live board with a row for each call, and plain lines."""
 
 from __future__ import annotations
 
 import textwrap
+import time
 from typing import TYPE_CHECKING, Self
 
-from rich import box
+from rich.columns import Columns
 from rich.console import Group
 from rich.live import Live
-from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from demo.lines import style
-
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from demo.run import Attempt, Entry, Run, Worker
+    from demo.run import Run, Worker
 
-# The least width of a column (characters), and the number of lines that are not calls.
-COLUMN_WIDTH = 12
-FRAME_HEIGHT = 14
-NEWS = 3
+COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_black")
+# The lines of the newest events, and of everything else except the workers and the calls.
+NEWS, FRAME = 3, 6
+# The lines of the summary, which is printed below the board.
+SUMMARY = 4
+
+
+class Lines:
+    """Prints the log of a run as it grows.
+
+    Args:
+        run: the run to show.
+        console: where to print it.
+    """
+
+    def __init__(self, run: Run, console: Console) -> None:
+        self._run = run
+        self._console = console
+        self._printed = 0
+
+    def update(self) -> None:
+        """Print the new lines."""
+        colours = {worker.name: _colour(worker) for worker in self._run.workers}
+        for entry in self._run.log[self._printed :]:
+            line = Text(f"{entry.source:>8} | {entry.text}", colours.get(entry.source, "bold"))
+            self._console.print(line, soft_wrap=True)
+        self._printed = len(self._run.log)
 
 
 class Board:
-    """Draws a run on a terminal, and updates it.
+    """Draws a run on a terminal, in the words of the server's page.
 
     It is a context manager. When it exits, the board's last state stays on the screen.
 
     Args:
-        run: what to show.
+        run: the run to show.
         console: the terminal.
-        clock: returns the seconds since the run began.
         keys: a line that explains the keys.
         page: the URL of the server's page, if it has one.
     """
 
-    def __init__(
-        self,
-        run: Run,
-        console: Console,
-        clock: Callable[[], float],
-        keys: str,
-        page: str | None,
-    ) -> None:
+    def __init__(self, run: Run, console: Console, keys: str, page: str | None) -> None:
         self._run = run
-        self._clock = clock
         self._keys = keys
         self._page = page or ""
+        self._frame = FRAME + NEWS
+        self._now = time.monotonic()
         self._live = Live(self, console=console, auto_refresh=False, vertical_overflow="crop")
 
     def __enter__(self) -> Self:
@@ -60,170 +72,96 @@ class Board:
 
     def __exit__(self, *_: object) -> None:
         self._keys = self._page = ""  # the keys and the page no longer work
+        self._frame += SUMMARY
         self._live.refresh()
         self._live.stop()
 
     def update(self) -> None:
         """Draw the current state."""
+        self._now = time.monotonic()
         self._live.refresh()
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        rows = self._window(max(options.size.height - FRAME_HEIGHT, 3))
-        yield Group(
-            self._title(),
-            self._progress(),
-            self._calls(rows, options.max_width),
-            self._legend(rows),
-            *self._news(options.max_width),
-            Text(self._keys, "dim", no_wrap=True, overflow="ellipsis"),
-        )
-
-    def _title(self) -> Table:
-        line = Table.grid(
-            Column(no_wrap=True),
-            Column(ratio=1, no_wrap=True, overflow="ellipsis"),
-            Column(no_wrap=True),
-            padding=(0, 1),
-            expand=True,
-        )
-        title = Text(f"factorial({self._run.n})", "bold")
-        line.add_row(title, Text(self._page, "dim"), f"{self._clock():.1f} s")
-        return line
-
-    def _progress(self) -> Table:
+        workers = self._workers(options)
+        height = len(console.render_lines(workers, options))
         run = self._run
-        started, finished = len(run.attempts), len(run.results)
-        line = Table.grid(Column(ratio=1), Column(no_wrap=True), padding=(0, 1), expand=True)
-        line.add_row(
-            ProgressBar(total=2 * run.calls, completed=started + finished),
-            f"{started} of {run.calls} calls started, {finished} finished",
+        page = "the server is restarting" if run.is_server_down else self._page
+        counts = f"{len(run.calls)} of {run.total} calls started, {len(run.finished)} finished"
+        yield Group(
+            _line(f"factorial({run.n})  {counts}, {self._clock(self._now):.1f} s", "bold"),
+            _line(page, "dim"),
+            workers,
+            _line("", ""),
+            self._calls(max(options.size.height - self._frame - height, 3)),
+            _line("", ""),
+            *self._news(options.max_width),
+            _line(self._keys, "dim"),
         )
-        return line
 
-    def _calls(self, rows: list[int], width: int) -> Table:
-        own, others = self._columns(max((width - 8) // (COLUMN_WIDTH + 2), 1))
-        # Each column has a space on both sides.
-        room = (width - len(str(self._run.n)) - 2) // max(len(own) + bool(others), 1) - 2
-        headers = [self._header(worker) for worker in own]
-        if others:
-            headers.append(Text(f"{len(others)} others"))
+    def _clock(self, moment: float) -> float:
+        """Return the seconds since the first call started, as the page counts them."""
+        return max(moment - (self._run.begun or moment), 0)
+
+    def _workers(self, options: ConsoleOptions) -> Columns:
+        """List the workers. If they fill more than a fifth of the screen, leave out something."""
+        shown, lines = self._run.workers, max(options.size.height // 5, 1)
+        has_pids = len(shown) <= options.max_width // 28 * lines
+        room = len(shown) if has_pids else max(options.max_width // 20, 1) * lines
+        others = [Text(f"{len(shown) - room + 1} others")] if len(shown) > room else []
+        shown = shown[len(shown) - room + 1 :] if others else shown
+        return Columns([*others, *(self._worker(worker, has_pids) for worker in shown)], equal=True)
+
+    def _worker(self, worker: Worker, has_pid: bool) -> Text:
+        name = f"{worker.name} (pid {worker.pid})" if has_pid else worker.name
+        if worker.died is not None:
+            return Text.assemble((name, "dim"), (" killed", "bold red"))
+        running = self._run.running(worker, self._now)
+        return Text(f"{name} {f'runs {running[0]}' if running else 'idle'}", _colour(worker))
+
+    def _calls(self, room: int) -> Table:
+        """Draw all the calls if they fit, or those around the current one."""
         table = Table(
             Column("n", justify="right", no_wrap=True),
-            *(Column(header, ratio=1, no_wrap=True, overflow="ellipsis") for header in headers),
-            box=box.SIMPLE_HEAD,
+            Column("the call is", ratio=1, no_wrap=True, overflow="ellipsis"),
+            Column("last worker", no_wrap=True),
+            box=None,
+            header_style="bold",
             expand=True,
-            padding=(0, 1),
             pad_edge=False,
         )
-        for n in rows:
-            attempts = self._run.attempts.get(n, [])
-            of_others = [attempt for attempt in attempts if attempt.worker in others]
-            cells = [
-                next((self._cell(it, room) for it in attempts if it.worker is worker), "")
-                for worker in own
-            ]
-            if of_others:
-                last = of_others[-1]
-                cells.append(
-                    Text.assemble(f"{last.worker.index + 1}: ", self._cell(last, room - 4))
-                )
-            table.add_row(Text(str(n), "bold" if n == self._run.front else ""), *cells)
-        return table
-
-    def _columns(self, room: int) -> tuple[list[Worker], list[Worker]]:
-        """Choose the workers that get a column.
-
-        If there are too many: first dead workers with calls that no worker has taken over, then
-        living workers, then the other dead ones.
-        """
-        workers = self._run.workers
-        if len(workers) <= room:
-            return workers, []
-        by_need = sorted(
-            workers,
-            key=lambda w: 1 if w.died is None else 0 if self._run.left_behind(w) else 2,
-        )
-        others = by_need[room - 1 :]
-        return [worker for worker in workers if worker not in others], others
-
-    def _legend(self, rows: list[int]) -> Table:
-        """Explain what waiting means, and say which rows are shown."""
-        line = Table.grid(
-            Column(ratio=1, no_wrap=True, style="dim"), Column(no_wrap=True), expand=True
-        )
-        shown = f"{rows[0]} to {rows[-1]} of {self._run.n}" if len(rows) < self._run.calls else ""
-        has_ended = self._run.n in self._run.results
-        line.add_row("" if has_ended else "A waiting call uses no worker.", shown)
-        return line
-
-    def _window(self, room: int) -> list[int]:
-        """Choose the rows: all of them if they fit, or those around the current call."""
-        top, bottom = self._run.n, 1 if self._run.n else 0
+        top, bottom = self._run.n, min(self._run.n, 1)
         first = min(self._run.front + 2 * room // 3, top)
         last = max(first - room + 1, bottom)
-        return list(range(min(last + room - 1, top), last - 1, -1))
+        for n in range(min(last + room - 1, top), last - 1, -1):
+            table.add_row(str(n), *self._call(n))
+        return table
 
-    def _header(self, worker: Worker) -> Text:
-        if worker.died is None:
-            title, colour = f"{worker.name} alive", style(worker.index)
-            load = f"unfinished {len(worker.holds)}"
-        else:
-            title, colour = f"KILLED {worker.name}", "red"
-            load = f"unfinished {len(self._run.left_behind(worker))}"
-        return Text.assemble(
-            (title, f"bold {colour}"),
-            (f"\npid {worker.pid}\n{load}\nfinished {worker.done}", "not bold"),
-        )
-
-    def _cell(self, attempt: Attempt, room: int) -> Text:
-        """Describe what a worker does with a call, in so many characters if possible."""
-        worker, n = attempt.worker, attempt.n
-        attempts = self._run.attempts[n]
-        colour = style(worker.index)
-
-        def live(words: str) -> str:
-            # In a narrow column, the arrow in the dead worker's column says enough.
-            long = f"took over, {words}"
-            return long if attempt is not attempts[0] and len(long) <= room else words
-
-        if attempt.value is not None:
-            return Text(live(f"= {attempt.value}"), colour)
-        if attempt is not attempts[-1]:
-            return Text(f"↪ {attempts[-1].worker.name}", "dim red")
-        waits = n - 1 in self._run.attempts and n - 1 not in self._run.results
-        if worker.died is not None:
-            # A waiting call does not need a worker yet.
-            return (
-                Text(f"waits for {n - 1}", "red") if waits else Text("needs a worker", "bold red")
-            )
-        if waits:
-            return Text(live(f"waits for {n - 1}"), colour)
-        return Text(live("runs"), f"bold {colour}")
+    def _call(self, n: int) -> tuple[Text, Text]:
+        """Describe a call: grey while it is stored, and in the worker's colour while it runs."""
+        state = self._run.state(n, self._now)
+        if state == "not started":
+            return Text(), Text()
+        call = self._run.calls[n]
+        words = {"waiting": f"waiting for {n - 1}", "finished": f"finished = {call.value}"}
+        colour = "dim" if state in {"waiting", "pausing"} else _colour(call.worker)
+        style = {"needs a worker": "bold red", "running": f"bold {colour}"}.get(state, colour)
+        return Text(words.get(state, state), style), Text(call.worker.name, colour)
 
     def _news(self, width: int) -> list[Text]:
-        """Return the newest entries that fit, and the latest kill, however old it is."""
-        entries = self._run.news[-NEWS:]
-        killed = next((entry for entry in reversed(self._run.news) if entry.is_kill), None)
-        if killed is not None and killed not in entries:
-            entries.insert(0, killed)
-        while sum(len(_wrapped(entry, width)) for entry in entries) > NEWS:
-            entries.remove(next(entry for entry in entries if entry is not killed))
-        lines = [
-            Text(line, "yellow", no_wrap=True)
-            for entry in entries
-            for line in _wrapped(entry, width)
-        ]
-        return lines + [Text()] * (NEWS - len(lines))
+        """Return the last lines of the newest events."""
+        lines = [""] * NEWS
+        for entry in self._run.log:
+            if entry.source == "demo":
+                clock = f"{self._clock(entry.time):6.1f} s  "
+                lines += textwrap.wrap(
+                    clock + entry.text, max(width, 20), subsequent_indent=" " * len(clock)
+                )
+        return [_line(line, "yellow") for line in lines[-NEWS:]]
 
 
-def _wrapped(entry: Entry, width: int) -> list[str]:
-    """Break an entry into at most two lines."""
-    time = f"{entry.time:6.1f} s  "
-    return textwrap.wrap(
-        entry.text,
-        max(width, 2 * len(time)),
-        initial_indent=time,
-        subsequent_indent=" " * len(time),
-        max_lines=2,
-        placeholder=" …",
-    )
+def _line(text: str, style: str) -> Text:
+    return Text(text, style, no_wrap=True, overflow="ellipsis")
+
+
+def _colour(worker: Worker) -> str:
+    return COLOURS[worker.index % len(COLOURS)]

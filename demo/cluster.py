@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import random
 import socket
@@ -15,13 +16,16 @@ from typing import TYPE_CHECKING, Self
 from demo.processes import PATIENCE, Process, ProcessError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from demo.processes import Listener
 
 ROOT = Path(__file__).parent.parent
-# `free_ports` looks in one of so many blocks of so many ports.
-BLOCKS, BLOCK = 40, 300
+# The ports that `free_ports` tries, in a random order. They are below the range that systems use
+# for outgoing connections. Processes start in different blocks of ports, so that two of them rarely
+# find the same port at the same time.
+_FIRST = 20_000 + os.getpid() % 40 * 300
+_ports = itertools.cycle(random.sample(range(_FIRST, _FIRST + 300), 300))
 
 
 class Cluster:
@@ -52,8 +56,7 @@ class Cluster:
 
     def __enter__(self) -> Self:
         folder = tempfile.TemporaryDirectory(prefix="factorial-")
-        self.data = Path(folder.name)
-        self._cleanup.enter_context(folder)
+        self.data = Path(self._cleanup.enter_context(folder))
         self.port, self.poll_port, *self._other_ports = free_ports(4)
         try:
             self.start_server()
@@ -71,31 +74,27 @@ class Cluster:
         return f"http://127.0.0.1:{self.port}"
 
     @property
-    def page(self) -> str | None:
-        """The URL of the server's page for browsers. A real server does not have one."""
-        return None if self._resonate else f"http://localhost:{self.port}/"
-
-    @property
     def poll_url(self) -> str:
         """The URL of the server's message port."""
         return f"http://127.0.0.1:{self.poll_port}"
 
     @property
+    def page(self) -> str | None:
+        """The URL of the server's page for browsers. A real server does not have one."""
+        return None if self._resonate else f"http://localhost:{self.port}/"
+
+    @property
     def env(self) -> dict[str, str]:
-        """The environment variables that tell the SDK and Python the server and this project."""
+        """The environment variables of a program that finds the server and this project."""
         env = {k: v for k, v in os.environ.items() if not k.startswith("RESONATE_")}
         return env | {
             "RESONATE_HOST": "http://127.0.0.1",
             "RESONATE_PORT_STORE": str(self.port),
             "RESONATE_PORT_MESSAGE_SOURCE": str(self.poll_port),
             "PYTHONPATH": str(ROOT),
-            "PYTHONUNBUFFERED": "1",  # each line is read as soon as it is printed
+            "PYTHONIOENCODING": "utf-8:backslashreplace",  # as `Process` reads it
+            "PYTHONUNBUFFERED": "1",
         }
-
-    def env_of(self, name: str) -> dict[str, str]:
-        """Return the environment of a process. A subclass can give each process its own ports."""
-        del name
-        return self.env
 
     def start_server(self) -> None:
         """Start the server, or start it again on its data, and wait until it takes requests.
@@ -125,11 +124,11 @@ class Cluster:
         self.server = self.launch("server", command)
 
     def start_workers(self, count: int, pace: float = 0) -> list[Process]:
-        """Start more workers, and wait until each of them has joined its group.
+        """Start more workers, and wait until they run.
 
         Args:
             count: how many.
-            pace: how long each of their calls waits before it calls the next one, in seconds.
+            pace: how long each of their calls pauses before it calls the next one, in seconds.
 
         Returns:
             The new workers; `workers` has all of them.
@@ -149,27 +148,26 @@ class Cluster:
         self.workers.append(worker)
         return worker
 
-    def wait_for_worker(self, text: str, timeout: float = PATIENCE) -> Process:
+    def wait_for_worker(self, text: str) -> Process:
         """Wait until a worker prints a line that contains a text.
 
         Args:
             text: a part of the line.
-            timeout: how long to wait, in seconds.
 
         Returns:
             That worker.
 
         Raises:
-            ProcessError: no worker prints such a line within `timeout` seconds.
+            ProcessError: no worker prints such a line within `PATIENCE` seconds.
         """
 
         def find() -> Process | None:
             return next((worker for worker in self.workers if worker.printed(text)), None)
 
         with self._changed:
-            worker = self._changed.wait_for(find, timeout)
+            worker = self._changed.wait_for(find, PATIENCE)
         if worker is None:
-            raise ProcessError(f"no worker printed {text!r} within {timeout} s")
+            raise ProcessError(f"no worker printed {text!r} within {PATIENCE} s")
         return worker
 
     def start_client(self, n: int) -> Process:
@@ -177,17 +175,20 @@ class Cluster:
         script = str(ROOT / "factorial_client.py")
         return self.launch("client", [sys.executable, script, str(n)])
 
-    def launch(self, name: str, command: Sequence[str]) -> Process:
-        """Start a program in its `env_of` without waiting for it.
+    def launch(
+        self, name: str, command: Sequence[str | Path], env: Mapping[str, str] | None = None
+    ) -> Process:
+        """Start a program in `env` without waiting for it.
 
         Args:
             name: its name in messages.
             command: the program and its arguments.
+            env: more environment variables.
         """
         process = Process(
             name,
             command,
-            env=self.env_of(name),
+            env=self.env | dict(env or {}),
             cwd=self.data,
             listener=self._listener,
             changed=self._changed,
@@ -197,17 +198,11 @@ class Cluster:
 
 
 def free_ports(count: int) -> list[int]:
-    """Find ports on the loopback address that no program uses now.
-
-    They are below the range that systems use for outgoing connections. So an outgoing connection
-    cannot take one of them before the server does. Processes look in different blocks, so that two
-    of them rarely find the same port at the same time.
-    """
-    first = 20_000 + os.getpid() % BLOCKS * BLOCK
+    """Find ports on the loopback address that no program uses now."""
     found: list[int] = []
     with ExitStack() as stack:
         while len(found) < count:
-            port = random.randrange(first, first + BLOCK)  # noqa: S311 - not a secret
+            port = next(_ports)
             with suppress(OSError):
                 stack.enter_context(socket.create_server(("127.0.0.1", port)))
                 found.append(port)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import queue
-import signal
 import time
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal
 
-from demo.processes import Process, ProcessError
+from demo.processes import Process, ProcessError, visible
 
 if TYPE_CHECKING:
+    from demo.board import Board, Lines
     from demo.cluster import Cluster
     from demo.run import Run
 
@@ -19,36 +19,20 @@ if TYPE_CHECKING:
 REFRESH = 0.1
 
 
-class View(Protocol):
-    """Shows a run to the user."""
-
-    def update(self) -> None:
-        """Show the current state."""
-
-
 class Director:
     """Takes events (lines and keys) from one queue, and acts on them.
 
     Args:
         run: the model that it updates.
-        pace: how long each call waits before it calls the next one, in seconds.
         kill: which process to kill in the middle of the descent, if any.
         restart: whether to replace a killed worker.
     """
 
-    def __init__(self, run: Run, pace: float, kill: Victim | None, *, restart: bool) -> None:
+    def __init__(self, run: Run, kill: Victim | None, *, restart: bool) -> None:
         self._run = run
-        self._pace = pace
         self._kill = kill
         self._restart = restart
         self._queue = queue.SimpleQueue[tuple[float, Process, str | None] | str]()
-        self._begin = time.monotonic()
-        self._restarted: Process | None = None
-
-    @property
-    def clock(self) -> float:
-        """The seconds since the client was started."""
-        return time.monotonic() - self._begin
 
     def line(self, process: Process, text: str | None) -> None:
         """Queue a line that a process printed, or None after its last one; from any thread."""
@@ -58,34 +42,27 @@ class Director:
         """Queue a key; from any thread."""
         self._queue.put(key)
 
-    def start(self, cluster: Cluster, workers: int, n: int) -> Process:
-        """Start the workers, and then the client.
-
-        Returns:
-            The client.
-        """
-        for worker in cluster.start_workers(workers, self._pace):
+    def start(self, cluster: Cluster, workers: int) -> Process:
+        """Start the workers, and then the client, which is returned."""
+        for worker in cluster.start_workers(workers, self._run.pace):
             self._run.joined(worker.name, worker.pid)
-        everyone = [cluster.server, *cluster.workers]
-        pids = ", ".join(f"{process.name} {process.pid}" for process in everyone)
-        self._run.notice(0, f"process ids: {pids}")
-        self._begin = time.monotonic()
-        return cluster.start_client(n)
+        return cluster.start_client(self._run.n)
 
-    def follow(self, cluster: Cluster, client: Process, view: View) -> None:
+    def follow(self, cluster: Cluster, client: Process, view: Board | Lines) -> None:
         """Keep the run and its view up to date until the client has ended.
 
         Raises:
-            ProcessError: all workers exited, or the server exited without a kill.
+            ProcessError: another process has ended that was not killed, or all workers have.
             KeyboardInterrupt: the user pressed `q`.
         """
         shown = 0.0
         while not self._next(cluster, client):
-            if self._kill and self._run.lowest <= (self._run.n + 1) // 2:
-                self._kill_in_the_middle(cluster, self._kill)
-            if self.clock - shown > REFRESH:
+            if self._kill and self._run.front <= (self._run.n + 1) // 2:
+                kill, self._kill = self._kill, None
+                self._kill_worker(cluster) if kill == "worker" else cluster.server.kill()
+            if time.monotonic() - shown > REFRESH:
                 view.update()
-                shown = self.clock
+                shown = time.monotonic()
         view.update()
 
     def _next(self, cluster: Cluster, client: Process) -> bool:
@@ -108,51 +85,38 @@ class Director:
             case (_, process, None) if process is client:
                 return True
             case (when, process, None):
-                self._ended(cluster, process, when - self._begin)
+                self._ended(cluster, process, when)
             case (when, process, text) if process is not client:
-                if process is self._restarted:
-                    self._run.notice(
-                        when - self._begin, f"server (pid {process.pid}) has restarted"
-                    )
-                    self._restarted = None
-                self._run.printed(when - self._begin, process.name, text)
+                if process is cluster.server and self._run.is_server_down:
+                    self._run.server_restarted(when, process.pid)
+                self._run.printed(when, process.name, visible(text))
         return False
 
-    def _kill_in_the_middle(self, cluster: Cluster, victim: Victim) -> None:
-        self._kill = None
-        if victim == "server":
-            cluster.server.kill()
-        else:
-            self._kill_worker(cluster)
-
     def _kill_worker(self, cluster: Cluster) -> None:
-        """Kill the worker with the most unfinished calls; if tied, the most recently active one."""
-        alive = [worker for worker in self._run.workers if worker.died is None]
+        """Kill a worker that is running a call, or else the one that was the last to start one."""
+        run, now = self._run, time.monotonic()
+        alive = [worker for worker in run.workers if worker.died is None]
         if len(alive) == 1 and not self._restart:
-            self._run.notice(
-                self.clock, f"{alive[0]} was not killed, because it is the last worker"
-            )
+            run.notice(now, f"{alive[0].name} was not killed, because it is the last worker")
             return
-        victim = max(alive, key=lambda w: (len(w.holds), w.attempts[-1].begun if w.attempts else 0))
+        front = run.calls.get(run.front)
+        victim = max(
+            alive, key=lambda it: (bool(run.running(it, now)), front and front.worker is it)
+        )
         cluster.workers[victim.index].kill()
 
     def _ended(self, cluster: Cluster, process: Process, when: float) -> None:
         """Record that a process has ended, and start another one if the run needs it."""
+        if process.wait() >= 0:  # it was not ended by a signal
+            raise ProcessError(process.ending)
         if process is cluster.server:
-            if process.wait() != -signal.SIGKILL:
-                raise ProcessError(f"the server exited. It printed: {' '.join(process.errors)}")
             self._run.server_died(when, process.pid)
             cluster.launch_server()
-            self._restarted = cluster.server
-        elif process in cluster.workers:
-            self._run.worker_died(when, process.name)
-            if self._restart:
-                worker = cluster.launch_worker(self._pace)
-                self._run.joined(worker.name, worker.pid)
-                self._run.notice(
-                    self.clock, f"{worker.name} (pid {worker.pid}) was started as a replacement"
-                )
-            elif all(worker.died is not None for worker in self._run.workers):
-                raise ProcessError(
-                    f"all workers exited. The last one printed: {' '.join(process.errors)}"
-                )
+            return
+        self._run.worker_died(when, process.name)
+        if self._restart:
+            worker = cluster.launch_worker(self._run.pace)
+            self._run.joined(worker.name, worker.pid)
+            self._run.notice(when, f"{worker.name} (pid {worker.pid}) was started as a replacement")
+        elif all(worker.died is not None for worker in self._run.workers):
+            raise ProcessError("All workers were killed.")

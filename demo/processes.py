@@ -23,10 +23,12 @@ GRACE = 30.0
 # How long to wait for an event (seconds). This is a safety net: after the kill of a worker, a real
 # server takes a minute to send the worker's message again, and a busy machine takes longer.
 PATIENCE = 600.0
+# How much of a failed process's output is shown: lines, and characters of each.
+LAST_LINES, LINE_LENGTH = 20, 200
 
 # Asks Linux to kill this process together with its parent (PR_SET_PDEATHSIG), and becomes the
 # program. It is a program of its own because Python code between fork and exec can deadlock if the
-# parent has threads. If the parent ends before the request, its id is not this process's parent.
+# parent has threads. If the parent has already ended, its id is not this process's parent.
 TIE = """\
 import ctypes, os, signal, sys
 ctypes.CDLL(None).prctl(1, signal.SIGKILL)
@@ -35,7 +37,7 @@ if os.getppid() == int(sys.argv[1]):
 """
 # Linux sends that signal when the *thread* that started the process ends. So one thread, which
 # lives as long as this program, starts all of them.
-_starter = ThreadPoolExecutor(1, "starter")
+_starter = ThreadPoolExecutor(1)
 
 
 class ProcessError(Exception):
@@ -50,6 +52,11 @@ def tied(command: Sequence[str | Path]) -> Sequence[str | Path]:
     if sys.platform != "linux":
         return command
     return [sys.executable, "-I", "-S", "-c", TIE, str(os.getpid()), *command]
+
+
+def visible(text: str) -> str:
+    """Replace control characters, which a terminal would obey, by their escapes."""
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)
 
 
 class Process:
@@ -121,6 +128,12 @@ class Process:
         """Whether the process runs, or has printed lines that are not read yet."""
         return not self._ended
 
+    @property
+    def ending(self) -> str:
+        """A message for the user after the end: the exit code, and the last lines."""
+        lines = [visible(line)[:LINE_LENGTH] for line in self.output + self.errors]
+        return "\n".join([f"{self.name} exited with code {self.wait()}:", *lines[-LAST_LINES:]])
+
     def wait(self, timeout: float = PATIENCE) -> int:
         """Wait until the process has ended and all of its output is read.
 
@@ -142,23 +155,18 @@ class Process:
         """Tell whether a line of its output, on stdout or stderr, contains a text."""
         return any(text in line for line in self.output + self.errors)
 
-    def wait_for(self, text: str, timeout: float = PATIENCE) -> None:
+    def wait_for(self, text: str) -> None:
         """Wait until the process prints a line, on stdout or stderr, that contains a text.
 
-        Args:
-            text: a part of the line.
-            timeout: how long to wait, in seconds.
-
         Raises:
-            ProcessError: the process ends first, or does not print such a line within `timeout`
+            ProcessError: the process ends first, or does not print such a line within `PATIENCE`
                 seconds.
         """
         with self._changed:
-            if not self._changed.wait_for(lambda: self.printed(text) or self._ended, timeout):
-                raise ProcessError(f"{self.name} did not print {text!r} within {timeout} s")
+            if not self._changed.wait_for(lambda: self.printed(text) or self._ended, PATIENCE):
+                raise ProcessError(f"{self.name} did not print {text!r} within {PATIENCE} s")
             if not self.printed(text):
-                said = (self.errors + self.output + ["nothing"])[0]
-                raise ProcessError(f"{self.name} exited. It printed: {said}")
+                raise ProcessError(self.ending)
 
     def send_signal(self, number: int) -> None:
         """Send the process a signal, if it still runs."""
@@ -173,33 +181,28 @@ class Process:
 
     def stop(self) -> None:
         """End the process with SIGTERM; after `GRACE` seconds, with SIGKILL."""
-        self._popen.terminate()
-        try:
-            with suppress(ProcessError):
-                self.wait(GRACE)
-        finally:
-            self.kill()
+        self.send_signal(signal.SIGTERM)
+        with suppress(ProcessError):
+            self.wait(GRACE)
+        self.kill()
 
     def _watch(self) -> None:
-        assert self._popen.stdout is not None
-        assert self._popen.stderr is not None
-        errors = threading.Thread(
-            target=self._read, args=(self._popen.stderr, self.errors), daemon=True
-        )
-        errors.start()
-        self._read(self._popen.stdout, self.output)
-        errors.join()
-        self._popen.wait()
+        with self._popen as popen:
+            assert popen.stdout is not None
+            assert popen.stderr is not None
+            errors = threading.Thread(target=self._read, args=(popen.stderr, self.errors))
+            errors.start()
+            self._read(popen.stdout, self.output)
+            errors.join()
         with self._changed:
             self._ended = True
             self._changed.notify_all()
         self._listener(self, None)
 
     def _read(self, stream: IO[str], lines: list[str]) -> None:
-        with stream:
-            for line in stream:
-                text = line.rstrip("\n")
-                with self._changed:
-                    lines.append(text)
-                    self._changed.notify_all()
-                self._listener(self, text)
+        for line in stream:
+            text = line.rstrip("\n")
+            with self._changed:
+                lines.append(text)
+                self._changed.notify_all()
+            self._listener(self, text)

@@ -1,34 +1,15 @@
-"""The model of a run: which worker started which call, and when."""
+"""The model of a run: which worker started which call, and what each call does now."""
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
-from itertools import pairwise
+from collections import Counter
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+type State = Literal["not started", "running", "pausing", "waiting", "needs a worker", "finished"]
 
 CALL = re.compile(r"factorial\((\d+)\)(?: = (.+))?")
-
-
-@dataclass(eq=False)
-class Attempt:
-    """One worker's run of one call, from the first line that it prints to the last.
-
-    A call that is taken over has an attempt for each worker that started it. All times are
-    in seconds since the run started.
-
-    Args:
-        n: the call is factorial(n).
-        worker: the worker that runs it.
-        begun: when the worker started it.
-        ended: when the worker finished or died, or when another worker took over.
-        value: the value that the worker printed; None if it printed none.
-    """
-
-    n: int
-    worker: Worker
-    begun: float
-    ended: float | None = None
-    value: str | None = None
 
 
 @dataclass(eq=False)
@@ -39,164 +20,133 @@ class Worker:
         name: like `worker 1`.
         pid: its process id.
         index: its place among the workers, from 0.
-        died: when it ended, in seconds since the run started; None while it runs.
-        attempts: the calls that it started, in that order.
+        died: when it was killed; None while it runs.
     """
 
     name: str
     pid: int
     index: int
     died: float | None = None
-    attempts: list[Attempt] = field(default_factory=list)
-
-    def __str__(self) -> str:
-        return f"{self.name} (pid {self.pid})"
-
-    @property
-    def holds(self) -> list[int]:
-        """The calls that it started and no worker has finished or taken over, highest first."""
-        return [attempt.n for attempt in self.attempts if attempt.ended is None]
-
-    @property
-    def done(self) -> int:
-        """How many calls it has finished."""
-        return sum(attempt.value is not None for attempt in self.attempts)
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A line of the run's log.
+@dataclass
+class Call:
+    """A call that has started.
 
     Args:
-        time: in seconds since the run started.
-        source: the name of the process that printed it, or `demo` for an event.
-        text: the line.
-        is_kill: whether it says that a process was killed.
+        worker: the last worker that started it.
+        begun: when it started.
+        value: its result, as the worker printed it; None while it is unfinished.
     """
+
+    worker: Worker
+    begun: float
+    value: str | None = None
+
+
+class Entry(NamedTuple):
+    """A line of the log: its time, the process that printed it (`demo` for an event), its text."""
 
     time: float
     source: str
     text: str
-    is_kill: bool = False
 
 
 class Run:
     """The state of one run of factorial(n), which the director updates and the views draw.
 
+    All times are seconds on the monotonic clock.
+
     Args:
         n: the number that the client asks for.
+        pace: how long each call pauses before it calls the next one (seconds).
     """
 
-    def __init__(self, n: int) -> None:
+    def __init__(self, n: int, pace: float) -> None:
         self.n = n
+        self.pace = pace
         self.workers: list[Worker] = []
+        self.calls: dict[int, Call] = {}
+        self.finished: Counter[int] = Counter()
         self.log: list[Entry] = []
-        self.kills: list[tuple[float, str]] = []
-        self.attempts: dict[int, list[Attempt]] = {}
-        self.results: set[int] = set()
+        self.begun: float | None = None
+        self.kills = 0
+        self.is_server_down = False
 
     @property
-    def calls(self) -> int:
+    def total(self) -> int:
         """How many calls the recursion has."""
         return max(self.n, 1)
 
     @property
-    def lowest(self) -> int:
-        """The smallest number whose call has started; n + 1 before the first call."""
-        return min(self.attempts, default=self.n + 1)
-
-    @property
     def front(self) -> int:
         """The call where the run is now: the last one that started, or the next result."""
-        if not self.results:
-            return self.lowest
-        return min(max(self.results) + 1, self.n)
+        if self.finished:
+            return min(max(self.finished) + 1, self.n)
+        return min(self.calls, default=self.n + 1)
 
-    @property
-    def news(self) -> list[Entry]:
-        """The events: kills, takeovers, replacements."""
-        return [entry for entry in self.log if entry.source == "demo"]
+    def state(self, n: int, time: float) -> State:
+        """Return what a call does at a time."""
+        call, smaller = self.calls.get(n), self.calls.get(n - 1)
+        if call is None:
+            return "not started"
+        if call.value is not None:
+            return "finished"
+        if smaller is not None and smaller.value is None:
+            return "waiting"
+        if smaller is None and n > 1 and time < call.begun + self.pace:
+            return "pausing"
+        return "running" if call.worker.died is None else "needs a worker"
 
-    @property
-    def takeovers(self) -> list[Attempt]:
-        """The attempts that continued the call of another worker, in the order of their start."""
-        found = [
-            new
-            for attempts in self.attempts.values()
-            for old, new in pairwise(attempts)
-            if old.value is None
-        ]
-        return sorted(found, key=lambda attempt: attempt.begun)
-
-    @property
-    def computed_again(self) -> list[int]:
-        """The calls whose value was computed by more than one attempt, highest first."""
-        return [
-            n
-            for n, attempts in self.attempts.items()
-            if sum(attempt.value is not None for attempt in attempts) > 1
-        ]
-
-    def left_behind(self, worker: Worker) -> list[int]:
-        """Return the calls of a dead worker that no other worker has taken over yet."""
-        return [a.n for a in worker.attempts if self.attempts[a.n][-1] is a and a.value is None]
+    def running(self, worker: Worker, time: float) -> list[int]:
+        """Return the calls that a worker is running at a time."""
+        calls = [n for n, call in self.calls.items() if call.worker is worker]
+        return [n for n in calls if self.state(n, time) == "running"]
 
     def joined(self, name: str, pid: int) -> None:
         """Add a worker that was started."""
         self.workers.append(Worker(name, pid, len(self.workers)))
 
+    def notice(self, time: float, text: str) -> None:
+        """Record an event."""
+        self.log.append(Entry(time, "demo", text))
+
     def printed(self, time: float, source: str, line: str) -> None:
         """Record a line that a process printed."""
         self.log.append(Entry(time, source, line))
         worker = next((worker for worker in self.workers if worker.name == source), None)
-        if worker is not None and (call := CALL.fullmatch(line)):
-            n = int(call[1])
-            if call[2] is None:
-                self._begun(time, worker, n)
+        if worker is not None and (match := CALL.fullmatch(line)):
+            n, value = int(match[1]), match[2]
+            if value is None:
+                self._started(time, worker, n)
             else:
-                self._finished(time, worker, n, call[2])
-
-    def notice(self, time: float, text: str, *, is_kill: bool = False) -> None:
-        """Record an event."""
-        self.log.append(Entry(time, "demo", text, is_kill))
+                self.calls[n].value = value
+                self.finished[n] += 1
 
     def worker_died(self, time: float, name: str) -> None:
-        """Record that a worker's process has ended."""
+        """Record that a worker was killed."""
         worker = next(worker for worker in self.workers if worker.name == name)
-        unfinished = _listed(worker.holds)
         worker.died = time
-        self.kills.append((time, worker.name))
-        self.notice(time, f"{worker} was killed with {unfinished}", is_kill=True)
-        for attempt in worker.attempts:
-            attempt.ended = attempt.ended or time
+        self.kills += 1
+        waiting = sum(self.state(n, time) == "waiting" for n in self.calls)
+        calls = "1 waiting call" if waiting == 1 else f"{waiting} waiting calls"
+        self.notice(time, f"{name} (pid {worker.pid}) was killed. {calls} noticed nothing.")
 
     def server_died(self, time: float, pid: int) -> None:
         """Record that the server was killed."""
-        self.kills.append((time, "server"))
+        self.is_server_down = True
+        self.kills += 1
         self.notice(time, f"server (pid {pid}) was killed and is restarting")
 
-    def _begun(self, time: float, worker: Worker, n: int) -> None:
-        attempt = Attempt(n, worker, time)
-        earlier = self.attempts.setdefault(n, [])
-        if earlier and earlier[-1].value is None:
-            last = earlier[-1]
-            last.ended = last.ended or time
-            self.notice(time, f"{worker.name} took over factorial({n}) from {last.worker.name}")
-        elif earlier:
-            self.notice(time, f"{worker.name} is computing factorial({n}) again")
-        earlier.append(attempt)
-        worker.attempts.append(attempt)
+    def server_restarted(self, time: float, pid: int) -> None:
+        """Record that the server runs again."""
+        self.is_server_down = False
+        self.notice(time, f"server (pid {pid}) has restarted")
 
-    def _finished(self, time: float, worker: Worker, n: int, value: str) -> None:
-        for attempt in self.attempts[n]:
-            if attempt.worker is worker:
-                attempt.ended, attempt.value = time, value
-        self.results.add(n)
-
-
-def _listed(calls: list[int]) -> str:
-    """List calls by their numbers, at most five of them."""
-    if not calls:
-        return "no unfinished calls"
-    shown = ", ".join(map(str, calls[:5])) + (", ..." if len(calls) > 5 else "")
-    return f"{len(calls)} unfinished call{'s' if len(calls) > 1 else ''}: {shown}"
+    def _started(self, time: float, worker: Worker, n: int) -> None:
+        if self.begun is None:
+            self.begun = time
+        call = self.calls.setdefault(n, Call(worker, time))
+        last, call.worker = call.worker, worker
+        if last is not worker:
+            self.notice(time, f"{worker.name} took over {n} from {last.name}")

@@ -32,10 +32,6 @@ BEYOND = ROOT / "docs" / "beyond-one-machine.md"
 OPTIONS = "--crash-rounds=200 --crash-points=all --hypothesis-profile=long"
 # Commands that end without a signal, each with a change that makes it faster here.
 ONCE = {
-    'uv run python -m demo 3 --point "resolve factorial-2" --victim server --pace 1': (
-        "--pace 1",
-        "--pace 0.1",
-    ),
     "uv run python -m devserver --help": ("", ""),
     "uv run --all-groups pytest --resonate=BINARY": (
         "BINARY",
@@ -49,7 +45,7 @@ ELSEWHERE = [
     *commands(ROOT / "docs" / "troubleshooting.md"),  # test_wrong_turns.py
     ".ci/run",
     "pip install uv && uv run --all-groups pytest",
-    "uv run python -m demo 3 --crash-everywhere",  # test_crash_everywhere.py
+    "uv run python -m demo 3 --crash-everywhere",  # test_crash_points.py
     "uv run --all-groups python -m benchmarks --long --resonate=BINARY",  # test_benchmarks.py
 ]
 # The tutorial by hand.
