@@ -142,10 +142,9 @@ def use_until_it_fails(server: Process, folder: Path, ports: list[str], **fields
 def test_a_full_disk_stops_the_server_and_loses_nothing(tmp_path: Path, ports: list[str]) -> None:
     # To SQLite, a file that cannot grow is the same as a full disk.
     limited = f"""
-import resource, runpy, sys
+import os, resource, sys
 resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
-sys.argv = ["devserver", *{ports}]
-runpy.run_module("devserver", run_name="__main__", alter_sys=True)
+os.execv(sys.executable, [sys.executable, "-m", "devserver", *{ports}])
 """
     with start("-c", limited, cwd=tmp_path) as server:
         failure = use_until_it_fails(server, tmp_path, ports, param={"data": "A" * 10_000})
