@@ -27,13 +27,6 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         help="run the process tests against this real legacy Resonate server too",
     )
     parser.addoption(
-        "--crash-rounds",
-        metavar="N",
-        type=int,
-        default=5,
-        help="how often the crash test kills the server",
-    )
-    parser.addoption(
         "--crash-points",
         choices=["some", "all"],
         default="some",

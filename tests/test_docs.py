@@ -29,13 +29,13 @@ OWN = ROOT / "docs" / "write-your-own.md"
 BEYOND = ROOT / "docs" / "beyond-one-machine.md"
 
 # The options that CONTRIBUTING.md names.
-OPTIONS = "--crash-rounds=200 --crash-points=all --hypothesis-profile=long"
+OPTIONS = "--crash-points=all --hypothesis-profile=long"
 # Commands that end without a signal, each with a change that makes it faster here.
 ONCE = {
     "uv run python -m devserver --help": ("", ""),
     "uv run --all-groups pytest --resonate=BINARY": (
         "BINARY",
-        f"{sys.executable} --collect-only --numprocesses=0 tests/test_crash.py {OPTIONS}",
+        f"{sys.executable} --collect-only --numprocesses=0 tests/test_crash_points.py {OPTIONS}",
     ),
 }
 FIRST = "pip install uv && uv run python -m demo 10"

@@ -1,8 +1,7 @@
 """The devserver compared with the real server: the same requests, the same answers.
 
-- `sequences`: the requests.
 - `play`: sends them to a server, and makes the answers comparable.
-- `answers`: the real server's answers, recorded in `recorded/`.
+- `answers`: the requests and the real server's answers, recorded in `recorded/`.
 - `record`: `python -m tests.differential.record --resonate=BINARY` records them again.
 - `test_differential`: compares devserver with the recorded answers, and with a live server if
   pytest is given one.
