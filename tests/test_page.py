@@ -205,7 +205,7 @@ def test_each_of_two_kills_is_told(page: Page, devserver: Cluster, api: httpx.Cl
     three.listener.close()
     expect_story(
         page,
-        "Twice 1 (pid 1) disconnected. It was not running a call. 1 stored call noticed nothing. "
+        "Twice 1 (pid 1) disconnected. It was not running a call. 2 stored calls noticed nothing. "
         "Twice 3 (pid 3) was killed. Only 2 was running; it waits for a worker. 1 stored call "
         "noticed nothing. No worker of the group twice is connected. The calls stay stored until "
         "you start one. t-3 is pending after #",

@@ -53,6 +53,7 @@ export class Baton {
     const isDense = inSight.length > MOST_STEPS;
     const height = HEAD + places.size * lane + (isDense ? AREA : 0);
     set(find("lanes").style, "height", `${height}px`);
+    find("lanes").setAttribute("viewBox", `0 0 ${width} ${height}`);
     const parts = [...behind(this.#runs, run, width, height), ...times(this.#runs, run, width, 32, height)];
     /** @type {Element[]} */
     const names = [];

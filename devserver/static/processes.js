@@ -48,8 +48,8 @@ export class Processes {
         Object.assign(this.#all.get(id) ?? this.#add(id, group, 0, 0), { isConnected: true, isSilent });
       }
     }
-    if (events.length || connected) this.#name();
     this.#kinds = undefined;
+    this.#name();
   }
 
   /** A process has claimed a task. @param {string} id */
@@ -95,7 +95,7 @@ export class Processes {
   #add(id, group, number, firstOn) {
     // Some programs begin their process ids with the operating system's number of the process.
     const pid = /^(\d{1,10})(-|$)/.exec(id)?.[1];
-    const mark = pid ? `pid ${pid}` : id.slice(0, 6);
+    const mark = pid ? `pid ${pid}` : `id ${id.slice(0, 6)}`;
     /** @type {Process} */
     const process = {
       id, group, number, firstOn, mark, name: mark, colour: 0, connectedOn: firstOn,
@@ -106,11 +106,11 @@ export class Processes {
   }
 
   #name() {
-    const groups = [...new Set([...this].filter(({ number }) => number).map(({ group }) => group))];
+    const workers = [...this].filter((it) => it.number && this.isWorker(it));
+    const groups = [...new Set(workers.map(({ group }) => group))];
     const words = groups.map(wordOf);
-    for (const process of this) {
+    for (const process of workers) {
       const { group, number } = process;
-      if (!number) continue;
       const word = wordOf(group);
       process.name = `${words.indexOf(word) === words.lastIndexOf(word) ? word : group} ${number}`;
       process.colour = (number - 1 + 3 * groups.indexOf(group)) % COLOURS;

@@ -175,7 +175,7 @@ export class Rows {
     const taken = (indent * STEP) / 8 + refs.reduce((sum, { label }) => sum + label.length + 1, 0);
     const name = fitted(level === 2 ? call.id : nameOf(call), Math.max(Math.floor(this.#characters - taken), 6));
     const words = isPending(call) ? doing(call, model) : `${call.state === "RESOLVED" ? "" : `${stateName(call)} `}${shortValue(call)}`;
-    const used = call.uses.length > 1 ? `↺ used again ${call.uses.length} times` : "↺ used again";
+    const used = ` used again${call.uses.length > 1 ? ` ${call.uses.length} times` : ""}`;
     const last = this.#runs.story(this.#runs.of(call)).steps.get(call)?.at(-1)?.process;
     const isTaken = call.lost.some(({ claimedOn }) => claimedOn !== undefined);
     return {
@@ -185,7 +185,7 @@ export class Rows {
         ...refs.map(({ id, label }) => make("span", label, { "data-ref": id, title: `${call.id} uses ${id}, which another call made` })),
       ],
       lane: callLane(call, model, this.#runs, this.#width),
-      what: [make("span", words, { title: words }), ...(call.uses.length ? [make("span", used, { class: "reuse" })] : [])],
+      what: [make("span", words, { title: words }), ...(call.uses.length ? [make("span", [new Text("↺"), make("span", used)], { class: "reuse", title: used })] : [])],
       age: seconds((call.completedOn ?? model.now) - call.createdOn),
       worker: last && make("span", `${isTaken ? "↪ " : ""}${last.name}`, { class: `worker w${last.colour}`, title: `${last.name} (${last.mark})` }),
     };

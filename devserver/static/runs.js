@@ -91,7 +91,10 @@ export class Runs {
     const incidents = [];
     for (const call of calls) this.#addLosses(incidents, call, steps.get(call) ?? []);
     this.#addLeavers(incidents, new Set([...steps.values()].flat().map(({ process }) => process)), run);
-    for (const it of incidents) it.stored = storedAt(it, steps);
+    for (const it of incidents) {
+      const pending = calls.filter(({ createdOn, completedOn }) => createdOn <= it.at && (completedOn ?? Infinity) > it.at);
+      it.stored = pending.length - it.losses.filter(({ call }) => pending.includes(call)).length;
+    }
     incidents.sort((a, b) => a.at - b.at);
     return { calls, steps, passes: this.#passes(steps), incidents };
   }
@@ -148,13 +151,6 @@ export class Runs {
       incidents.push({ kind: "left", process, at, losses: [], stored: 0 });
     }
   }
-}
-
-/** How many calls were stored on the server and run by no worker. @param {Incident} incident @param {Map<Call, Step[]>} steps */
-function storedAt({ at, losses }, steps) {
-  const lost = new Set(losses.map(({ call }) => call));
-  return [...steps].filter(([call, own]) => call.createdOn <= at && (call.completedOn ?? Infinity) > at && !lost.has(call)
-    && !own.some(({ from, to }) => from <= at && (to ?? Infinity) > at)).length;
 }
 
 /** The next round number: few scales, and little of them empty. @param {number} ms */

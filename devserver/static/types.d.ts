@@ -144,7 +144,7 @@ interface Pass { from: Step; to: Step; at: number; isReturn: boolean }
 interface Loss { call: Call; attempt: Attempt; again?: Step }
 
 // killed: it disconnected while it had a call; left: it disconnected and had none; expired: it did
-// not answer in time. `stored` is how many calls waited on the server at that moment.
+// not answer in time. `stored` is how many other calls were pending at that moment.
 interface Incident {
   kind: "killed" | "left" | "expired";
   process: Process;
