@@ -126,7 +126,7 @@ export class Rows {
     const run = this.#runs.of(call);
     /** @type {{id: Node[], lane: Node[], what: Node[] | string, age?: string, worker?: Node}} */
     const cells = kind === "run" ? this.#runCells(run) : kind === "fold" ? this.#foldCells(row, run) : this.#callCells(row);
-    const { id, lane, what, age = "", worker = make("span") } = cells;
+    const { id, lane, what, age, worker } = cells;
     item.dataset.key = row.key;
     item.dataset.id = call.id;
     const siblings = call.parentNode?.children ?? run.roots;
@@ -140,8 +140,8 @@ export class Rows {
       make("span", id, { class: "id" }),
       shape("svg", { class: "lane", viewBox: `0 0 ${this.#width} ${ROW}`, preserveAspectRatio: "none", "aria-hidden": "true" }, lane),
       make("span", typeof what === "string" ? [make("span", what, { title: what })] : what, { class: "what" }),
-      make("span", age, { class: "age" }),
-      worker,
+      ...(age === undefined ? [] : [make("span", age, { class: "age" })]),
+      ...(worker ? [worker] : []),
     ]);
     const name = /** @type {HTMLElement} */ (item.children[0]);
     set(name.style, "paddingInlineStart", `${LEFT + indent * STEP}px`);

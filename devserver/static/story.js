@@ -120,7 +120,7 @@ function outcome(root, calls, model) {
   const took = `after ${seconds((root.completedOn ?? model.now) - root.createdOn)}`;
   const finished = calls.filter((call) => !isPending(call)).length.toLocaleString("en");
   if (isPending(root)) return `${root.id} is pending ${took}: ${count(calls.length, "call")} created, ${finished} finished.`;
-  if (root.state !== "RESOLVED") return `${root.id} was ${stateName(root)} ${took}.`;
   const value = shortValue(root);
+  if (root.state !== "RESOLVED" || !value) return `${root.id} was ${stateName(root)} ${took}.`;
   return `${root.id} = ${value.length > MOST_VALUE ? `${value.slice(0, MOST_VALUE)}…` : value} ${took}.`;
 }
