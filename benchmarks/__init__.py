@@ -1,1 +1,1 @@
-"""Measurements of the recursion's speed, on devserver and on other servers."""
+"""How fast the recursion and the server are, beside other connections and other servers."""

@@ -1,48 +1,42 @@
-"""A client that prints how long its calls took, in seconds, from the dispatch to the last result.
+"""A client that prints how long its calls took, in seconds.
 
-python -m benchmarks.client factorial N
-python -m benchmarks.client small COUNT AT_ONCE
+python -m benchmarks.client plain|transport factorial N
+python -m benchmarks.client plain|transport small COUNT AT_ONCE
 """
 
 from __future__ import annotations
 
+import importlib
 import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 
-import resonate
+from resonate import Resonate
 
-
-def main() -> None:
-    """Make the calls from the command line."""
-    what, count, *at_once = sys.argv[1:]
-    group = "benchmark-client"
-    remote = resonate.Resonate.remote(group=group).options(target="poll://any@factorial-worker")
-    remote.start()
-    remote.begin_rpc("warm-up", "factorial", n=1).result()
-    if what == "factorial":
-        n = int(count)
-        begin = time.perf_counter()
-        remote.begin_rpc(f"factorial-{n}", "factorial", n=n).result()
-    else:
-        begin = time.perf_counter()
-        with ThreadPoolExecutor(int(at_once[0])) as threads:
-            list(threads.map(lambda i: small(remote, i), range(int(count))))
-    print(f"took {time.perf_counter() - begin}", flush=True)
+connection, what, count, *at_once = sys.argv[1:]
+sys.set_int_max_str_digits(0)
+remote = Resonate.remote
+if connection == "transport":
+    remote = importlib.import_module("resonate_transport").remote
+resonate = remote(group="benchmark-client").options(target="poll://any@factorial-worker")
 
 
-def small(remote: resonate.Resonate, number: int) -> None:
-    """Make one call that does not depend on other calls.
-
-    A real server can lose a subscription that arrives while the promise is being resolved. So the
-    client asks again after a second without a result.
-    """
+def small(number: int) -> None:
+    """Make one call that does not depend on other calls."""
+    # A real server can lose a subscription that arrives while the promise is being resolved.
     while True:
-        with suppress(TimeoutError):
-            remote.begin_rpc(f"small-{number}", "factorial", n=1).result(1)
-            return
+        try:
+            resonate.begin_rpc(f"small-{number}", "factorial", n=1).result(1)
+        except TimeoutError:
+            continue
+        return
 
 
-if __name__ == "__main__":
-    main()
+resonate.rpc("warm-up", "factorial", n=1)
+begin = time.perf_counter()
+if what == "factorial":
+    resonate.rpc(f"factorial-{count}", "factorial", n=int(count))
+else:
+    with ThreadPoolExecutor(int(at_once[0])) as threads:
+        list(threads.map(small, range(int(count))))
+print(f"took {time.perf_counter() - begin}", flush=True)

@@ -1,6 +1,7 @@
-"""The recursion on Restate's Python SDK: one of several workers that call each other in turn.
+"""One of several workers on Restate's Python SDK: `python -m benchmarks.restate_worker NUMBER OF`.
 
-python -m benchmarks.restate_worker NUMBER COUNT
+Restate sends every call of a service to one address. So each worker has its own service and calls
+that of the next worker.
 """
 
 from __future__ import annotations
@@ -14,30 +15,24 @@ import restate
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-
-def main() -> None:
-    """Serve until the process is killed."""
-    number, count = map(int, sys.argv[1:])
-    sys.set_int_max_str_digits(0)
-    service = restate.Service(f"factorial-{number}")
-
-    # Restate sends every call of a service to one address. So each worker has its own service and
-    # calls the service of the next worker, which makes the workers take turns.
-    @service.handler()
-    async def factorial(ctx: restate.Context, n: int) -> int:
-        if n <= 1:
-            return 1
-        following = f"factorial-{(number + 1) % count}"
-        smaller = await ctx.generic_call(following, "factorial", json.dumps(n - 1).encode())
-        return n * int(json.loads(smaller))
-
-    config = Config()
-    config.loglevel = "ERROR"
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        config.bind = [f"fd://{listener.fileno()}"]
-        print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-        asyncio.run(serve(restate.app([service]), config))
+number, count = map(int, sys.argv[1:])
+sys.set_int_max_str_digits(0)
+service = restate.Service(f"factorial-{number}")
 
 
-if __name__ == "__main__":
-    main()
+@service.handler()
+async def factorial(ctx: restate.Context, n: int) -> int:
+    """Return n!, with a call of the next worker for each level."""
+    if n <= 1:
+        return 1
+    following = f"factorial-{(number + 1) % count}"
+    smaller = await ctx.generic_call(following, "factorial", json.dumps(n - 1).encode())
+    return n * int(json.loads(smaller))
+
+
+config = Config()
+config.loglevel = "ERROR"
+with socket.create_server(("127.0.0.1", 0)) as listener:
+    config.bind = [f"fd://{listener.fileno()}"]
+    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
+    asyncio.run(serve(restate.app([service]), config))

@@ -321,4 +321,4 @@ def _cell(run: CrashRun) -> str:
 
 
 def _print_row(step: str, cells: list[str]) -> None:
-    print(f"{step:<26}{''.join(f'{cell:<7}' for cell in cells)}".rstrip(), flush=True)
+    print(f"{step:<29}{''.join(f'{cell:<7}' for cell in cells)}".rstrip(), flush=True)

@@ -46,7 +46,7 @@ ELSEWHERE = [
     ".ci/run",
     "pip install uv && uv run --all-groups pytest",
     "uv run python -m demo 3 --crash-everywhere",  # test_crash_points.py
-    "uv run --all-groups python -m benchmarks --long --resonate=BINARY",  # test_benchmarks.py
+    "uv run --all-groups python -m benchmarks --resonate=BINARY",  # test_benchmarks.py
 ]
 # The tutorial by hand.
 BY_HAND = [

@@ -1,0 +1,146 @@
+"""What is compared. Each measurement has its own server, which starts without data."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
+from statistics import median
+from typing import TYPE_CHECKING, NamedTuple
+
+import httpx
+
+from demo.cluster import ROOT, Cluster, free_ports
+from demo.processes import PATIENCE, Process
+from devserver.models import CompletePromise, CreatePromise
+from devserver.store import promises
+from devserver.store.database import open_database, transaction
+from devserver.store.promises import Caller
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+WORKERS = 3
+ENV = {"PYTHONPATH": f"{ROOT}:{ROOT / 'packages' / 'transport' / 'src'}"}
+IMPORT = "from resonate import Context, Resonate\n"
+SAMPLES = 300
+FAR = 2**42  # a timeout in the year 2109 (ms since the epoch)
+
+
+class Scripts(NamedTuple):
+    """The tutorial's scripts on devserver, or on the binary of a real legacy Resonate server."""
+
+    name: str
+    resonate: str | None = None
+    uses_transport: bool = False
+
+    def factorial(self, n: int) -> float:
+        """Compute the factorial of n, and return the seconds that the call took."""
+        with self._cluster() as cluster:
+            return self._client(cluster, "factorial", n)
+
+    def small_calls(self, count: int, at_once: int) -> float:
+        """Make independent calls, and return how many of them finished in a second."""
+        with self._cluster() as cluster:
+            return count / self._client(cluster, "small", count, at_once)
+
+    def kill(self) -> float:
+        """Kill a worker when it starts a call, and return the seconds to the next level."""
+        with self._cluster() as cluster:
+            cluster.start_client(30)
+            worker = cluster.wait_for_worker("factorial(15)")
+            begin = time.perf_counter()
+            worker.kill()
+            cluster.wait_for_worker("factorial(13)")
+            return time.perf_counter() - begin
+
+    @contextmanager
+    def _cluster(self) -> Iterator[Cluster]:
+        script = (ROOT / "factorial_worker.py").read_text()
+        if self.uses_transport:
+            script = script.replace(IMPORT, IMPORT + "from resonate_transport import remote\n")
+            script = script.replace("Resonate.remote", "remote")
+        with Cluster(self.resonate) as cluster:
+            for number in range(WORKERS):
+                command = [sys.executable, "-c", script]
+                cluster.workers.append(cluster.launch(f"worker {number + 1}", command, ENV))
+            for worker in cluster.workers:
+                worker.wait_for("is running")
+            yield cluster
+
+    def _client(self, cluster: Cluster, *arguments: str | int) -> float:
+        kind = "transport" if self.uses_transport else "plain"
+        command = [sys.executable, "-m", "benchmarks.client", kind, *map(str, arguments)]
+        client = cluster.launch("client", command, ENV)
+        client.wait_for("took")
+        return float(client.output[-1].removeprefix("took "))
+
+
+class Restate(NamedTuple):
+    """The same recursion on Restate. Each worker has its own service, and calls the next one."""
+
+    name: str
+    binary: str
+
+    def factorial(self, n: int) -> float:
+        """Compute the factorial of n, and return the seconds that the call took."""
+        port, admin_port, node_port = free_ports(3)
+        with ExitStack() as stack:
+            folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="restate-"))
+            env = os.environ | {
+                "RESTATE_BIND_IP": "127.0.0.1",
+                "RESTATE_BIND_PORT": str(node_port),
+                "RESTATE_ADMIN__BIND_PORT": str(admin_port),
+                "RESTATE_INGRESS__BIND_PORT": str(port),
+                "RESTATE_ADVERTISED_HOST": "127.0.0.1",
+                "RESTATE_DISABLE_TELEMETRY": "true",
+            }
+            server = Process("Restate", [self.binary, "--base-dir", folder], env=env)
+            stack.enter_context(server)
+            for number in range(WORKERS):
+                module = ["-m", "benchmarks.restate_worker", str(number), str(WORKERS)]
+                worker = Process(f"worker {number}", [sys.executable, *module], cwd=ROOT)
+                stack.enter_context(worker)
+                worker.wait_for("http://")
+                _post(f"http://127.0.0.1:{admin_port}/deployments", {"uri": worker.output[0]})
+            _post(f"http://127.0.0.1:{port}/factorial-0/factorial", 1)
+            begin = time.perf_counter()
+            _post(f"http://127.0.0.1:{port}/factorial-0/factorial", n)
+            return time.perf_counter() - begin
+
+
+def _post(url: str, content: object) -> None:
+    """Send a request, again and again until the server is ready for it."""
+    transport = httpx.HTTPTransport(retries=10)  # with growing pauses
+    with httpx.Client(transport=transport, timeout=PATIENCE) as client:
+        while not client.post(url, json=content).is_success:
+            time.sleep(0.05)
+
+
+def with_finished_promises(count: int) -> dict[str, float]:
+    """Start a devserver with finished promises, get some of them, and create others."""
+    with Cluster() as cluster, closing(HTTPConnection("127.0.0.1", cluster.port)) as api:
+        cluster.server.kill()
+        with closing(open_database(str(cluster.data / "devserver.db"))) as db, transaction(db):
+            for i in range(count):
+                promises.create(db, CreatePromise(f"promise-{i}", timeout=FAR), Caller(), 0)
+                promises.complete(db, f"promise-{i}", CompletePromise("RESOLVED"), Caller(), 0)
+        begin = time.perf_counter()
+        cluster.start_server()
+        start = time.perf_counter() - begin
+        numbers = range(0, count, max(count // SAMPLES, 1))
+        gets = [_milliseconds(api, "GET", f"/promises/promise-{i}") for i in numbers]
+        new = [{"id": f"new-{i}", "timeout": FAR} for i in range(SAMPLES)]
+        creates = [_milliseconds(api, "POST", "/promises", promise) for promise in new]
+    return {"start, s": start, "get, ms": median(gets), "create, ms": median(creates)}
+
+
+def _milliseconds(api: HTTPConnection, method: str, path: str, body: object = None) -> float:
+    begin = time.perf_counter()
+    api.request(method, path, json.dumps(body), {"content-type": "application/json"})
+    api.getresponse().read()
+    return (time.perf_counter() - begin) * 1000
