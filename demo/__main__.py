@@ -19,7 +19,7 @@ from demo.board import Board, Lines
 from demo.cluster import Cluster
 from demo.crashes import crash_everywhere
 from demo.director import Director
-from demo.keys import has_keys, pressed_keys
+from demo.keys import pressed_keys
 from demo.processes import ProcessError
 from demo.run import Run
 
@@ -113,10 +113,8 @@ def _run(args: argparse.Namespace) -> int:
             client = director.start(cluster, args.workers)
         view: Board | Lines = Lines(run, console)
         if has_board:
-            keys = ""
-            if has_keys():
-                screen.enter_context(pressed_keys(director.key))
-                keys = "keys: k kills a worker, s restarts the server, q quits"
+            has_keys = screen.enter_context(pressed_keys(director.key))
+            keys = "keys: k kills a worker, s restarts the server, q quits" if has_keys else ""
             view = screen.enter_context(Board(run, console, keys, cluster.page))
         director.follow(cluster, client, view)
     expected = f"Result: {math.factorial(args.n)}"

@@ -15,9 +15,9 @@ from rich.text import Text
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
 
-    from demo.run import Run, Worker
+    from demo.run import Run
 
-COLOURS = ("cyan", "magenta", "green", "yellow", "blue", "bright_black")
+COLOURS = ("bright_black", "cyan", "magenta", "green", "yellow", "blue")
 # The lines of the newest events, and of everything else except the workers and the calls.
 NEWS, FRAME = 3, 6
 # The lines of the summary, which is printed below the board.
@@ -39,9 +39,8 @@ class Lines:
 
     def update(self) -> None:
         """Print the new lines."""
-        colours = {worker.name: _colour(worker) for worker in self._run.workers}
         for entry in self._run.log[self._printed :]:
-            line = Text(f"{entry.source:>8} | {entry.text}", colours.get(entry.source, "bold"))
+            line = Text(f"{entry.source:>8} | {entry.text}", _colour(entry.source))
             self._console.print(line, soft_wrap=True)
         self._printed = len(self._run.log)
 
@@ -104,16 +103,16 @@ class Board:
 
     def _workers(self, options: ConsoleOptions) -> Columns:
         """List the workers. If they fill more than a fifth of the screen, leave out something."""
-        shown, lines = self._run.workers, max(options.size.height // 5, 1)
+        shown, lines = list(self._run.workers), max(options.size.height // 5, 1)
         has_pids = len(shown) <= options.max_width // 28 * lines
         room = len(shown) if has_pids else max(options.max_width // 20, 1) * lines
         others = [Text(f"{len(shown) - room + 1} others")] if len(shown) > room else []
         shown = shown[len(shown) - room + 1 :] if others else shown
         return Columns([*others, *(self._worker(worker, has_pids) for worker in shown)], equal=True)
 
-    def _worker(self, worker: Worker, has_pid: bool) -> Text:
-        name = f"{worker.name} (pid {worker.pid})" if has_pid else worker.name
-        if worker.died is not None:
+    def _worker(self, worker: str, has_pid: bool) -> Text:
+        name = f"{worker} (pid {self._run.workers[worker]})" if has_pid else worker
+        if worker in self._run.dead:
             return Text.assemble((name, "dim"), (" killed", "bold red"))
         running = self._run.running(worker, self._now)
         return Text(f"{name} {f'runs {running[0]}' if running else 'idle'}", _colour(worker))
@@ -145,7 +144,7 @@ class Board:
         words = {"waiting": f"waiting for {n - 1}", "finished": f"finished = {call.value}"}
         colour = "dim" if state in {"waiting", "pausing"} else _colour(call.worker)
         style = {"needs a worker": "bold red", "running": f"bold {colour}"}.get(state, colour)
-        return Text(words.get(state, state), style), Text(call.worker.name, colour)
+        return Text(words.get(state, state), style), Text(call.worker, colour)
 
     def _news(self, width: int) -> list[Text]:
         """Return the last lines of the newest events."""
@@ -163,5 +162,7 @@ def _line(text: str, style: str) -> Text:
     return Text(text, style, no_wrap=True, overflow="ellipsis")
 
 
-def _colour(worker: Worker) -> str:
-    return COLOURS[worker.index % len(COLOURS)]
+def _colour(source: str) -> str:
+    """Return the colour of `worker 1` and so on; other processes are bold."""
+    kind, _, number = source.partition(" ")
+    return COLOURS[int(number) % len(COLOURS)] if kind == "worker" else "bold"

@@ -124,14 +124,11 @@ class Cluster:
         self.server = self.launch("server", command)
 
     def start_workers(self, count: int, pace: float = 0) -> list[Process]:
-        """Start more workers, and wait until they run.
+        """Start more workers, wait until they run, and return them; `workers` has all of them.
 
         Args:
             count: how many.
-            pace: how long each of their calls pauses before it calls the next one, in seconds.
-
-        Returns:
-            The new workers; `workers` has all of them.
+            pace: how long each of their calls pauses before it calls the next one (seconds).
 
         Raises:
             ProcessError: a worker does not start.
@@ -149,13 +146,7 @@ class Cluster:
         return worker
 
     def wait_for_worker(self, text: str) -> Process:
-        """Wait until a worker prints a line that contains a text.
-
-        Args:
-            text: a part of the line.
-
-        Returns:
-            That worker.
+        """Wait until a worker prints a line that contains a text, and return that worker.
 
         Raises:
             ProcessError: no worker prints such a line within `PATIENCE` seconds.

@@ -45,7 +45,7 @@ class Director:
     def start(self, cluster: Cluster, workers: int) -> Process:
         """Start the workers, and then the client, which is returned."""
         for worker in cluster.start_workers(workers, self._run.pace):
-            self._run.joined(worker.name, worker.pid)
+            self._run.workers[worker.name] = worker.pid
         return cluster.start_client(self._run.n)
 
     def follow(self, cluster: Cluster, client: Process, view: Board | Lines) -> None:
@@ -95,15 +95,13 @@ class Director:
     def _kill_worker(self, cluster: Cluster) -> None:
         """Kill a worker that is running a call, or else the one that was the last to start one."""
         run, now = self._run, time.monotonic()
-        alive = [worker for worker in run.workers if worker.died is None]
+        alive = [worker for worker in cluster.workers if worker.name not in run.dead]
         if len(alive) == 1 and not self._restart:
             run.notice(now, f"{alive[0].name} was not killed, because it is the last worker")
             return
         front = run.calls.get(run.front)
-        victim = max(
-            alive, key=lambda it: (bool(run.running(it, now)), front and front.worker is it)
-        )
-        cluster.workers[victim.index].kill()
+        last = front.worker if front else None
+        max(alive, key=lambda it: (bool(run.running(it.name, now)), it.name == last)).kill()
 
     def _ended(self, cluster: Cluster, process: Process, when: float) -> None:
         """Record that a process has ended, and start another one if the run needs it."""
@@ -116,7 +114,7 @@ class Director:
         self._run.worker_died(when, process.name)
         if self._restart:
             worker = cluster.launch_worker(self._run.pace)
-            self._run.joined(worker.name, worker.pid)
+            self._run.workers[worker.name] = worker.pid
             self._run.notice(when, f"{worker.name} (pid {worker.pid}) was started as a replacement")
-        elif all(worker.died is not None for worker in self._run.workers):
+        elif len(self._run.dead) == len(cluster.workers):
             raise ProcessError("All workers were killed.")

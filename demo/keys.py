@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 import termios
 import threading
 import tty
@@ -14,34 +13,35 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
 
-def has_keys() -> bool:
-    """Tell whether this program is in the foreground of a terminal."""
-    try:
-        return os.tcgetpgrp(sys.stdin.fileno()) == os.getpgrp()
-    except OSError:  # stdin is not a terminal, or is the terminal of another session
-        return False
-
-
 @contextmanager
-def pressed_keys(listener: Callable[[str], None]) -> Iterator[None]:
+def pressed_keys(listener: Callable[[str], None]) -> Iterator[bool]:
     """Read each key at once inside the block, without Enter and without an echo.
 
     Args:
         listener: called with each character, from a thread.
+
+    Yields:
+        Whether it reads keys: only if this program is in the foreground of its terminal.
     """
-    terminal = sys.stdin.fileno()
-    before = termios.tcgetattr(terminal)
+    terminal = 0  # stdin, even if it is closed
+    try:
+        is_foreground = os.tcgetpgrp(terminal) == os.getpgrp()
+    except OSError:  # stdin is not a terminal, or is the terminal of another session
+        is_foreground = False
+    if not is_foreground:
+        yield False
+        return
 
     def listen() -> None:
         while key := os.read(terminal, 1):
             listener(key.decode("ascii", "replace"))
 
+    before = termios.tcgetattr(terminal)
     tty.setcbreak(terminal)
     try:
         threading.Thread(target=listen, daemon=True).start()
-        yield
+        yield True
     finally:
-        termios.tcflush(
-            terminal, termios.TCIFLUSH
-        )  # otherwise the shell would read keys that were pressed late
+        # Otherwise the shell would read keys that were pressed late.
+        termios.tcflush(terminal, termios.TCIFLUSH)
         termios.tcsetattr(terminal, termios.TCSADRAIN, before)

@@ -12,34 +12,11 @@ type State = Literal["not started", "running", "pausing", "waiting", "needs a wo
 CALL = re.compile(r"factorial\((\d+)\)(?: = (.+))?")
 
 
-@dataclass(eq=False)
-class Worker:
-    """A worker process of the run.
-
-    Args:
-        name: like `worker 1`.
-        pid: its process id.
-        index: its place among the workers, from 0.
-        died: when it was killed; None while it runs.
-    """
-
-    name: str
-    pid: int
-    index: int
-    died: float | None = None
-
-
 @dataclass
 class Call:
-    """A call that has started.
+    """A call that has started: the last worker that started it, when it began, and its result."""
 
-    Args:
-        worker: the last worker that started it.
-        begun: when it started.
-        value: its result, as the worker printed it; None while it is unfinished.
-    """
-
-    worker: Worker
+    worker: str
     begun: float
     value: str | None = None
 
@@ -60,16 +37,25 @@ class Run:
     Args:
         n: the number that the client asks for.
         pace: how long each call pauses before it calls the next one (seconds).
+
+    Attributes:
+        workers: the process id of each worker, by its name.
+        dead: the names of the workers that were killed.
+        calls: the calls that have started.
+        finished: how often the result of each call was computed.
+        log: what the processes printed, and events.
+        kills: how many processes were killed.
+        is_server_down: whether the server was killed and does not run yet.
     """
 
     def __init__(self, n: int, pace: float) -> None:
         self.n = n
         self.pace = pace
-        self.workers: list[Worker] = []
+        self.workers: dict[str, int] = {}
+        self.dead: set[str] = set()
         self.calls: dict[int, Call] = {}
         self.finished: Counter[int] = Counter()
         self.log: list[Entry] = []
-        self.begun: float | None = None
         self.kills = 0
         self.is_server_down = False
 
@@ -77,6 +63,11 @@ class Run:
     def total(self) -> int:
         """How many calls the recursion has."""
         return max(self.n, 1)
+
+    @property
+    def begun(self) -> float | None:
+        """When the first call started."""
+        return self.calls[self.n].begun if self.calls else None
 
     @property
     def front(self) -> int:
@@ -96,16 +87,12 @@ class Run:
             return "waiting"
         if smaller is None and n > 1 and time < call.begun + self.pace:
             return "pausing"
-        return "running" if call.worker.died is None else "needs a worker"
+        return "needs a worker" if call.worker in self.dead else "running"
 
-    def running(self, worker: Worker, time: float) -> list[int]:
+    def running(self, worker: str, time: float) -> list[int]:
         """Return the calls that a worker is running at a time."""
-        calls = [n for n, call in self.calls.items() if call.worker is worker]
+        calls = [n for n, call in self.calls.items() if call.worker == worker]
         return [n for n in calls if self.state(n, time) == "running"]
-
-    def joined(self, name: str, pid: int) -> None:
-        """Add a worker that was started."""
-        self.workers.append(Worker(name, pid, len(self.workers)))
 
     def notice(self, time: float, text: str) -> None:
         """Record an event."""
@@ -114,23 +101,26 @@ class Run:
     def printed(self, time: float, source: str, line: str) -> None:
         """Record a line that a process printed."""
         self.log.append(Entry(time, source, line))
-        worker = next((worker for worker in self.workers if worker.name == source), None)
-        if worker is not None and (match := CALL.fullmatch(line)):
-            n, value = int(match[1]), match[2]
-            if value is None:
-                self._started(time, worker, n)
-            else:
-                self.calls[n].value = value
-                self.finished[n] += 1
+        match = CALL.fullmatch(line)
+        if source not in self.workers or match is None:
+            return
+        n, value = int(match[1]), match[2]
+        call = self.calls.setdefault(n, Call(source, time))
+        if value is not None:
+            call.value = value
+            self.finished[n] += 1
+        elif call.worker != source:
+            self.notice(time, f"{source} took over {n} from {call.worker}")
+            call.worker = source
 
-    def worker_died(self, time: float, name: str) -> None:
+    def worker_died(self, time: float, worker: str) -> None:
         """Record that a worker was killed."""
-        worker = next(worker for worker in self.workers if worker.name == name)
-        worker.died = time
+        self.dead.add(worker)
         self.kills += 1
         waiting = sum(self.state(n, time) == "waiting" for n in self.calls)
         calls = "1 waiting call" if waiting == 1 else f"{waiting} waiting calls"
-        self.notice(time, f"{name} (pid {worker.pid}) was killed. {calls} noticed nothing.")
+        pid = self.workers[worker]
+        self.notice(time, f"{worker} (pid {pid}) was killed. {calls} noticed nothing.")
 
     def server_died(self, time: float, pid: int) -> None:
         """Record that the server was killed."""
@@ -142,11 +132,3 @@ class Run:
         """Record that the server runs again."""
         self.is_server_down = False
         self.notice(time, f"server (pid {pid}) has restarted")
-
-    def _started(self, time: float, worker: Worker, n: int) -> None:
-        if self.begun is None:
-            self.begun = time
-        call = self.calls.setdefault(n, Call(worker, time))
-        last, call.worker = call.worker, worker
-        if last is not worker:
-            self.notice(time, f"{worker.name} took over {n} from {last.name}")

@@ -17,7 +17,7 @@ def run_of(n: int, *, to: int = 1, workers: int = 3, pace: float = 0) -> Run:
     """Let the workers start the calls from n down to `to` in turn, one each second."""
     run = Run(n, pace)
     for i in range(1, workers + 1):
-        run.joined(f"worker {i}", 4_194_300 + i)  # the longest process ids
+        run.workers[f"worker {i}"] = 4_194_300 + i  # the longest process ids
     for k in range(n, to - 1, -1):
         run.printed(n - k, f"worker {(n - k) % workers + 1}", f"factorial({k})")
     return run
