@@ -121,7 +121,7 @@ class Board:
         """Draw all the calls if they fit, or those around the current one."""
         table = Table(
             Column("n", justify="right", no_wrap=True),
-            Column("the call is", ratio=1, no_wrap=True, overflow="ellipsis"),
+            Column("call", ratio=1, no_wrap=True, overflow="ellipsis"),
             Column("last worker", no_wrap=True),
             box=None,
             header_style="bold",
@@ -141,9 +141,9 @@ class Board:
         if state == "not started":
             return Text(), Text()
         call = self._run.calls[n]
-        words = {"waiting": f"waiting for {n - 1}", "finished": f"finished = {call.value}"}
-        colour = "dim" if state in {"waiting", "pausing"} else _colour(call.worker)
-        style = {"needs a worker": "bold red", "running": f"bold {colour}"}.get(state, colour)
+        words = {"waits": f"waits for {n - 1}", "finished": f"= {call.value}"}
+        colour = "dim" if state in {"waits", "pauses"} else _colour(call.worker)
+        style = {"needs a worker": "bold red", "runs": f"bold {colour}"}.get(state, colour)
         return Text(words.get(state, state), style), Text(call.worker, colour)
 
     def _news(self, width: int) -> list[Text]:

@@ -7,7 +7,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-type State = Literal["not started", "running", "pausing", "waiting", "needs a worker", "finished"]
+# In the words of the server's page.
+type State = Literal["not started", "runs", "pauses", "waits", "needs a worker", "finished"]
 
 CALL = re.compile(r"factorial\((\d+)\)(?: = (.+))?")
 
@@ -84,15 +85,15 @@ class Run:
         if call.value is not None:
             return "finished"
         if smaller is not None and smaller.value is None:
-            return "waiting"
+            return "waits"
         if smaller is None and n > 1 and time < call.begun + self.pace:
-            return "pausing"
-        return "needs a worker" if call.worker in self.dead else "running"
+            return "pauses"
+        return "needs a worker" if call.worker in self.dead else "runs"
 
     def running(self, worker: str, time: float) -> list[int]:
         """Return the calls that a worker is running at a time."""
         calls = [n for n, call in self.calls.items() if call.worker == worker]
-        return [n for n in calls if self.state(n, time) == "running"]
+        return [n for n in calls if self.state(n, time) == "runs"]
 
     def notice(self, time: float, text: str) -> None:
         """Record an event."""
@@ -117,7 +118,7 @@ class Run:
         """Record that a worker was killed."""
         self.dead.add(worker)
         self.kills += 1
-        waiting = sum(self.state(n, time) == "waiting" for n in self.calls)
+        waiting = sum(self.state(n, time) == "waits" for n in self.calls)
         calls = "1 waiting call" if waiting == 1 else f"{waiting} waiting calls"
         pid = self.workers[worker]
         self.notice(time, f"{worker} (pid {pid}) was killed. {calls} noticed nothing.")

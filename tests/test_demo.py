@@ -112,13 +112,13 @@ def test_the_board_shows_a_kill(tmp_path: Path) -> None:
         text = "\n".join(lines)
         assert len(re.findall(r"worker \d \(pid \d+\) killed", text)) == 1
         assert len(re.findall(r"worker \d \(pid \d+\) (idle|runs \d+)", text)) == 2
-        waiting = re.findall(r"^ *\d+ +waiting for (\d+) +worker \d$", text, re.MULTILINE)
+        waiting = re.findall(r"^ *\d+ +waits for (\d+) +worker \d$", text, re.MULTILINE)
         assert waiting[:5] == ["9", "8", "7", "6", "5"]
 
         lines = terminal.wait_for_text("Result: 3628800")
         assert terminal.process.wait() == 0
         assert lines[0].startswith("factorial(10)  10 of 10 calls started, 10 finished, ")
-        assert any("finished = 40320" in line for line in lines)
+        assert any("= 40320 " in line for line in lines)
         assert terminal.echoes
     assert_nothing_is_left(tmp_path)
 

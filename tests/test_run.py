@@ -39,18 +39,18 @@ def board(run: Run, height: int, width: int) -> list[str]:
 
 def test_a_call_pauses_waits_and_runs() -> None:
     run = run_of(3, to=2, pace=0.5)
-    assert [run.state(n, 1.4) for n in (3, 2, 1)] == ["waiting", "pausing", "not started"]
-    assert run.state(2, 1.6) == "running"
+    assert [run.state(n, 1.4) for n in (3, 2, 1)] == ["waits", "pauses", "not started"]
+    assert run.state(2, 1.6) == "runs"
     run.printed(1.6, "worker 3", "factorial(1)")
-    assert [run.state(n, 1.6) for n in (3, 2, 1)] == ["waiting", "waiting", "running"]
+    assert [run.state(n, 1.6) for n in (3, 2, 1)] == ["waits", "waits", "runs"]
     run.printed(1.7, "worker 3", "factorial(1) = 1")
-    assert [run.state(n, 1.7) for n in (3, 2, 1)] == ["waiting", "running", "finished"]
+    assert [run.state(n, 1.7) for n in (3, 2, 1)] == ["waits", "runs", "finished"]
 
 
 def test_only_a_call_that_runs_needs_another_worker_after_a_kill() -> None:
     run = run_of(4)
     run.worker_died(3.5, "worker 1")
-    assert [run.state(n, 4) for n in (4, 3, 2, 1)] == ["waiting"] * 3 + ["needs a worker"]
+    assert [run.state(n, 4) for n in (4, 3, 2, 1)] == ["waits"] * 3 + ["needs a worker"]
     run.printed(4, "worker 2", "factorial(1)")
     run.printed(5, "worker 2", "factorial(1) = 1")
     run.printed(6, "worker 3", "factorial(2) = 2")
