@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from devserver.store.dispatch import MAX_UNCLAIMED
@@ -27,6 +29,7 @@ class Connection:
     def __init__(self, group: str, id: str) -> None:  # noqa: A002 - the protocol's name
         self.group = group
         self.id = id
+        self.opened = time.monotonic()
         self._deliveries: asyncio.Queue[Delivery | None] = asyncio.Queue()
 
     def send(self, delivery: Delivery) -> None:
@@ -132,11 +135,14 @@ class Connections:
     def send(self, delivery: Delivery) -> None:
         """Put a message on its process's stream, and move the stream to the end of the turns.
 
-        If the stream has closed since it was chosen, the engine sends the message again.
+        If the stream has closed since it was chosen, the engine sends the message again. Of several
+        streams, the newest one gets the message: a program that the SDK has stopped leaves its
+        stream open.
         """
         group = self._groups.get(delivery.group, [])
-        connection = next((one for one in group if one.id == delivery.process_id), None)
-        if connection is not None:
+        streams = [one for one in group if one.id == delivery.process_id]
+        if streams:
+            connection = max(streams, key=attrgetter("opened"))
             group.remove(connection)
             group.append(connection)
             connection.send(delivery)

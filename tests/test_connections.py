@@ -105,15 +105,16 @@ def test_a_process_with_unclaimed_messages_gets_only_notifications(
     assert choose(UNI_ONE, "notify") == "one"
 
 
-def test_two_streams_of_one_process_take_turns() -> None:
+def test_the_newest_stream_of_a_process_gets_its_messages() -> None:
     connections = Connections()
-    streams = [Connection("group", "one") for _ in range(2)]
-    for stream in streams:
+    older, newer = (Connection("group", "one") for _ in range(2))
+    for stream in (older, newer):
         connections.add(stream)
     assert send(connections, UNI_ONE, 2) == ["one", "one"]
-    assert all(asyncio.run(stream.next()) for stream in streams)
-    assert not connections.remove(streams[0])
+    assert all(asyncio.run(newer.next()) for _ in range(2))
+    assert not connections.remove(newer)
     assert send(connections, UNI_ONE) == ["one"]
+    assert asyncio.run(older.next())
 
 
 def test_a_closed_connection_drops_its_unwritten_messages() -> None:

@@ -36,7 +36,7 @@ export function sentence(model, runs, run) {
     const words = call.root.run === run && doubt(attempt, model, nameOf(call));
     if (words) doubts.set(attempt.processId, `${capital(model.processes.named(attempt.processId ?? "").name)}: ${words}.`);
   }
-  parts.push(...doubts.values(), ...missing(model, runs, run));
+  parts.push(...doubts.values(), ...paused(model, run), ...missing(model, runs, run));
   parts.push(run.roots.length > 1 ? total(run) : outcome(run.roots[0], calls, model));
   const reused = calls.filter(({ uses }) => uses.length);
   if (reused.length) parts.push(`The stored ${reused.length > 1 ? "results" : "result"} of ${listed(reused.map(nameOf))} ${reused.length > 1 ? "were" : "was"} used again.`);
@@ -94,6 +94,13 @@ function again(losses, { at }, model) {
   const waits = losses.some(({ call }) => isPending(call) && model.openAttempt(call)?.processId === undefined);
   if (waits) return isOne ? "it waits for a worker" : "they wait for a worker";
   return `the server sent ${isOne ? "it" : "them"} to another worker`;
+}
+
+// The calls that have ended their workers, and that the server sends again only after a pause.
+/** @param {Model} model @param {Run} run */
+function paused(model, run) {
+  const calls = model.openAttempts().filter(({ call, attempt }) => call.root.run === run && attempt.deaths && attempt.sentOn === undefined);
+  return calls.map(({ call, attempt }) => `${call.id} has ended ${attempt.deaths} workers; next try in ${seconds((attempt.expiresAt ?? 0) - model.now)}. To give it up, cancel it: the server's log has the command.`);
 }
 
 // If the run needs a worker and none is connected: of which group, and how to start one.

@@ -38,6 +38,7 @@ interface SentTask extends Sent {
   processId?: string;
   expiresAt?: number;
   ttl?: number;
+  deaths?: number;
   recv?: string;
 }
 
@@ -104,6 +105,7 @@ interface Attempt {
   outcome?: string;
   expiresAt?: number;
   ttl?: number;
+  deaths?: number; // how many workers in a row have ended while they ran it, if more than one
   recv?: string; // where its task is to be sent, if no worker is there
 }
 
