@@ -70,21 +70,19 @@ def main() -> None:
 def _measure(
     scripts: list[Scripts], contenders: list[Scripts | Restate], args: argparse.Namespace
 ) -> None:
-    levels, calls = Figures("milliseconds a level"), Figures("small calls a second")
-    kills, growth = Figures("seconds lost by a kill"), Figures("devserver's finished promises")
+    levels, calls = Figures("milliseconds a level"), Figures("small calls, and a kill")
+    growth = Figures("devserver's finished promises")
     for _ in range(args.rounds):
         for n in [5] if args.quick else [20, 200, 1000]:
             for contender in contenders:
                 levels.note(contender.name, f"n = {n}", contender.factorial(n) * 1000 / n)
         for script in scripts:
-            for at_once in (1, 8, 64):
-                rate = script.small_calls(64 if args.quick else 400, at_once)
-                calls.note(script.name, f"{at_once} at once", rate)
-            kills.note(script.name, "to the next level", script.kill())
+            for figure, value in script.small_calls_and_a_kill(8 if args.quick else 400).items():
+                calls.note(script.name, figure, value)
         for count in [10] if args.quick else [1_000, 100_000] + [1_000_000] * args.million:
             for figure, value in with_finished_promises(count).items():
                 growth.note(f"{count:,}", figure, value)
-    for figures in (levels, calls, kills, growth):
+    for figures in (levels, calls, growth):
         figures.print()
 
 

@@ -26,7 +26,7 @@ def small(number: int) -> None:
     # A real server can lose a subscription that arrives while the promise is being resolved.
     while True:
         try:
-            resonate.begin_rpc(f"small-{number}", "factorial", n=1).result(1)
+            resonate.begin_rpc(f"small-{at_once[0]}-{number}", "factorial", n=1).result(1)
         except TimeoutError:
             continue
         return

@@ -43,20 +43,25 @@ class Scripts(NamedTuple):
         with self._cluster() as cluster:
             return self._client(cluster, "factorial", n)
 
-    def small_calls(self, count: int, at_once: int) -> float:
-        """Make independent calls, and return how many of them finished in a second."""
-        with self._cluster() as cluster:
-            return count / self._client(cluster, "small", count, at_once)
+    def small_calls_and_a_kill(self, count: int) -> dict[str, float]:
+        """Make independent calls, and then kill a worker that has just started a call.
 
-    def kill(self) -> float:
-        """Kill a worker when it starts a call, and return the seconds to the next level."""
+        Returns:
+            Calls a second with so many calls at once, and the seconds from the kill to the next
+            level.
+        """
         with self._cluster() as cluster:
+            figures = {
+                f"{at_once} at once, calls a second": count
+                / self._client(cluster, "small", count, at_once)
+                for at_once in (1, 8, 64)
+            }
             cluster.start_client(30)
             worker = cluster.wait_for_worker("factorial(15)")
             begin = time.perf_counter()
             worker.kill()
             cluster.wait_for_worker("factorial(13)")
-            return time.perf_counter() - begin
+            return figures | {"lost by a kill, s": time.perf_counter() - begin}
 
     @contextmanager
     def _cluster(self) -> Iterator[Cluster]:

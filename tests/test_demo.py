@@ -39,9 +39,10 @@ def board(tmp_path: Path, *arguments: str, **env: str) -> Terminal:
     return Terminal([sys.executable, "-m", "demo", *arguments], env | {"TMPDIR": str(tmp_path)})
 
 
-@pytest.mark.parametrize("n", [0, 10])
-def test_ends_with_the_result(tmp_path: Path, n: int) -> None:
-    ended = demo(tmp_path, str(n), "--pace", "0", PYTHONIOENCODING="ascii")
+@pytest.mark.parametrize(("n", "workers"), [(0, 1), (10, 3)])
+def test_ends_with_the_result(tmp_path: Path, n: int, workers: int) -> None:
+    arguments = (str(n), "--pace", "0", "--workers", str(workers))
+    ended = demo(tmp_path, *arguments, PYTHONIOENCODING="ascii")
     assert (ended.wait(), ended.errors) == (0, [])
     assert ended.output[-2:] == [
         f"The result equals Python's math.factorial({n}):",
@@ -53,12 +54,12 @@ def test_ends_with_the_result(tmp_path: Path, n: int) -> None:
     assert not ended.printed("\x1b"), "there are no colours in a pipe"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
-def test_stops_without_leaving_anything_behind(tmp_path: Path, number: int) -> None:
-    with start("-m", "demo", "100", env={"TMPDIR": str(tmp_path)}) as stopped:
+def test_stops_without_leaving_anything_behind(tmp_path: Path) -> None:
+    command = ("-m", "demo", "100", "--workers", "1")
+    with start(*command, env={"TMPDIR": str(tmp_path)}) as stopped:
         stopped.wait_for("factorial(99)")
-        assert len(running(tmp_path)) == 6, "the demo, a server, three workers and a client"
-        stopped.send_signal(number)
+        assert len(running(tmp_path)) == 4, "the demo, a server, a worker and a client"
+        stopped.send_signal(signal.SIGHUP)
         assert stopped.wait() == 130
         assert stopped.errors == ["demo: Stopped. It left no processes or files behind."]
     assert_nothing_is_left(tmp_path)
@@ -74,7 +75,7 @@ def test_ends_when_its_reader_ends(tmp_path: Path) -> None:
 
 
 def test_a_killed_worker_loses_only_the_step_that_it_ran(tmp_path: Path) -> None:
-    ended = demo(tmp_path, "12", "--pace", "0.1", "--kill")
+    ended = demo(tmp_path, "12", "--pace", "0.1", "--kill", "--workers", "2")
     assert (ended.wait(), ended.errors) == (0, [])
     lines = "\n".join(ended.output)
     killed = re.search(
@@ -95,7 +96,7 @@ def test_a_killed_worker_is_replaced_on_request(tmp_path: Path) -> None:
 
 
 def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
-    ended = demo(tmp_path, "6", "--pace", "0.05", "--kill", "server", "--workers", "2")
+    ended = demo(tmp_path, "6", "--pace", "0.05", "--kill", "server", "--workers", "1")
     assert (ended.wait(), ended.errors) == (0, [])
     lines = "\n".join(ended.output)
     assert re.search(r"demo \| server \(pid \d+\) was killed and is restarting\n", lines)
@@ -104,14 +105,15 @@ def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
 
 
 def test_the_board_shows_a_kill(tmp_path: Path) -> None:
-    with board(tmp_path, "10", "--kill", "--pace", "1", PYTHONIOENCODING="ascii") as terminal:
+    arguments = ("10", "--kill", "--pace", "1", "--workers", "2")
+    with board(tmp_path, *arguments, PYTHONIOENCODING="ascii") as terminal:
         # The keys are the board's last line: the frame is complete.
         lines = terminal.wait_for_text("took over 5 from", "keys: k kills a worker")
         assert lines[0].startswith("factorial(10)  ")
         assert lines[1].startswith("http://localhost:")
         text = "\n".join(lines)
         assert len(re.findall(r"worker \d \(pid \d+\) killed", text)) == 1
-        assert len(re.findall(r"worker \d \(pid \d+\) (idle|runs \d+)", text)) == 2
+        assert len(re.findall(r"worker \d \(pid \d+\) (idle|runs \d+)", text)) == 1
         waiting = re.findall(r"^ *\d+ +waits for (\d+) +worker \d$", text, re.MULTILINE)
         assert waiting[:5] == ["9", "8", "7", "6", "5"]
 
