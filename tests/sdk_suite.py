@@ -18,9 +18,9 @@ from xml.etree import ElementTree as ET
 from demo.cluster import Cluster
 
 FILES = ("test_store_promise.py", "test_store_task.py", "test_store_schedules.py", "test_bridge.py")
-# How many of them passed on the real server, on an empty database.
 # This one expects that a repeated claim is refused. Devserver answers it, so that the SDK lives on.
 REPEATED_CLAIM = "test_case_12_transition_from_claimed_to_claimed_via_claim"
+# How many of the others passed on the real server, on an empty database.
 COUNT = 400
 
 
