@@ -99,7 +99,7 @@ function again(losses, { at }, model) {
 // The calls that have ended their workers, and that the server sends again only after a pause.
 /** @param {Model} model @param {Run} run */
 function paused(model, run) {
-  const calls = model.openAttempts().filter(({ call, attempt }) => call.root.run === run && attempt.deaths && attempt.sentOn === undefined);
+  const calls = model.openAttempts().filter(({ call, attempt }) => call.root.run === run && attempt.deaths && attempt.sentOn === undefined && (attempt.expiresAt ?? 0) > model.now);
   return calls.map(({ call, attempt }) => `${call.id} has ended ${attempt.deaths} workers; next try in ${seconds((attempt.expiresAt ?? 0) - model.now)}. To give it up, cancel it: the server's log has the command.`);
 }
 

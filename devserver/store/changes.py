@@ -46,7 +46,8 @@ TASK = f"""
     COALESCE(claimed_by, process_id) AS processId, sent_on AS sentOn, claimed_on AS claimedOn,
     -- Until when that process has it. The last heartbeat, or the claim, was one `ttl` earlier.
     -- After deaths, when the server sends it again.
-    CASE WHEN state IN ('ENQUEUED', 'CLAIMED') OR deaths > 1 THEN expires_at END AS expiresAt,
+    CASE WHEN state IN ('ENQUEUED', 'CLAIMED') OR (state = 'INIT' AND deaths > 1) THEN expires_at
+    END AS expiresAt,
     NULLIF(MAX(deaths, 1), 1) AS deaths,                     -- from the second on
     CASE state WHEN 'CLAIMED' THEN ttl END AS ttl,
     CASE state WHEN 'PARKED' THEN recv ->> '$' END AS recv   -- where no worker takes it
