@@ -312,3 +312,28 @@ def test_a_file_has_one_server(tmp_path: Path) -> None:
         open_database(path)
     db.close()
     open_database(path).close()
+
+
+def test_only_a_use_of_a_stored_result_is_recorded(
+    db: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def uses() -> list[tuple[str, str | None]]:
+        rows = db.execute("SELECT promise_id, caller_id FROM uses ORDER BY sort_id")
+        return [(row["promise_id"], row["caller_id"]) for row in rows]
+
+    of_maker, of_waiter, of_other = ({"resonate:parent": it} for it in ("maker", "waiter", "other"))
+    create(db, "call", key="k", tags=of_maker)
+    create(db, "call", key="k", tags=of_waiter)  # not complete yet
+    recv = msgspec.Raw(b'"poll://any@workers"')
+    promises.create_callback(db, "call", CreateCallback("waiter", recv, LATER), ANYBODY, NOW)
+    resolve(db, "call")
+    for tags in (of_maker, of_waiter, of_other, of_other):  # each runs again from the top
+        create(db, "call", key="k", tags=tags)
+    assert uses() == [("call", "other")]
+    create(db, "timer", key="k", tags={"resonate:timeout": "true"})
+    resolve(db, "timer")
+    create(db, "timer", key="k", tags={"resonate:timeout": "true"})
+    monkeypatch.setattr(promises, "MAX_USES", 2)
+    for _ in range(2):  # clients
+        create(db, "call", key="k", tags={"resonate:parent": "call"})
+    assert uses() == [("call", None)] * 2

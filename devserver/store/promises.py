@@ -274,15 +274,29 @@ def _create(
 def _record_use(db: sqlite3.Connection, found: Promise, request: CreatePromise, now: int) -> None:
     """Record, for the page, that a call got a stored result.
 
-    A function that runs again after a pause or a crash repeats its calls. That is not recorded.
+    A function that runs again from the top repeats its calls. That is not recorded.
     """
+    if found.state == PromiseState.PENDING or "resonate:timeout" in found.tags:
+        return
     parent = request.tags.get("resonate:parent", found.id)
     caller_id = None if parent == found.id else parent
-    repeats = caller_id is not None and caller_id == found.tags.get("resonate:parent")
-    if found.state == PromiseState.PENDING or repeats or "resonate:timeout" in found.tags:
+    if caller_id is not None and _is_repeated(db, found, caller_id, request.tags):
         return
     insert(db, "uses", promise_id=found.id, caller_id=caller_id, created_on=now)
     db.execute("DELETE FROM uses WHERE sort_id <= (SELECT MAX(sort_id) FROM uses) - ?", (MAX_USES,))
+
+
+def _is_repeated(
+    db: sqlite3.Connection, called: Promise, caller_id: str, tags: Mapping[str, str]
+) -> bool:
+    """Tell whether a function has made a call before: created it, waited for it or used it."""
+    if called.tags.get("resonate:parent") == caller_id:
+        return True
+    root = tags.get("resonate:root", caller_id)  # whose task the function is part of
+    query = """SELECT 1 FROM tasks WHERE id = ?
+               UNION ALL SELECT 1 FROM uses WHERE promise_id = ? AND caller_id = ?"""
+    values = (f"__resume:{root}:{called.id}", called.id, caller_id)
+    return db.execute(query, values).fetchone() is not None
 
 
 def _time_out_if_due(db: sqlite3.Connection, promise: Promise, now: int) -> Promise:
