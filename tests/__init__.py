@@ -1,1 +1,1 @@
-"""The tests: of single parts, and of real processes with real kills."""
+"""The tests of the tutorial: what the README and the pages say."""

@@ -6,12 +6,13 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from demo.cluster import ROOT
+from tests.programs import ROOT
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/*.md")])
+FOLDERS = (".github", "docs", "packages")
+PAGES = sorted(ROOT.glob("*.md")) + sorted(p for it in FOLDERS for p in (ROOT / it).rglob("*.md"))
 
 
 @dataclass(frozen=True)
@@ -31,7 +32,7 @@ class Block:
     above: str
 
     def __str__(self) -> str:
-        return f"{self.page.name}: {self.text.splitlines()[0]}"
+        return f"{self.page.relative_to(ROOT)}: {self.text.splitlines()[0]}"
 
 
 def blocks(page: Path, language: str | None = None) -> list[Block]:

@@ -1,4 +1,4 @@
-"""The real server's flags and units, as compose.yaml and docs/beyond-one-machine.md show them."""
+"""The real server's flags and units, as docs/beyond-one-machine/ shows them."""
 
 import re
 import shutil
@@ -10,8 +10,8 @@ import pytest
 
 from tests.pages import blocks
 
-ROOT = Path(__file__).parent.parent
-PAGE = ROOT / "docs" / "beyond-one-machine.md"
+FOLDER = Path(__file__).parents[1] / "docs" / "beyond-one-machine"
+PAGE = FOLDER / "README.md"
 # With systemd, the passwords are in a file, because all users can see a program's flags.
 PASSWORDS = {"--aio-store-postgres-password", "--aio-poll-auth", "--api-http-auth"}
 
@@ -21,7 +21,7 @@ def serve_flags(text: str) -> set[str]:
 
 
 def compose_flags() -> set[str]:
-    return serve_flags((ROOT / "compose.yaml").read_text())
+    return serve_flags((FOLDER / "compose.yaml").read_text())
 
 
 def test_the_unit_has_the_flags_of_the_compose_file() -> None:

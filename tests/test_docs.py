@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import math
 import os
+import pty
 import re
 import shutil
+import subprocess
 import sys
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.cluster import ROOT, free_ports
+from demo.cluster import free_ports
 from demo.processes import PATIENCE, Process
 from tests.pages import PAGES, anchors, block_below, blocks, commands, links, output_of
-from tests.terminal import Terminal
+from tests.programs import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,17 +29,12 @@ README = ROOT / "README.md"
 TRY = ROOT / "docs" / "things-to-try.md"
 OWN = ROOT / "docs" / "write-your-own.md"
 # Its commands need other machines, a real server and Postgres. The page says what was tried.
-BEYOND = ROOT / "docs" / "beyond-one-machine.md"
+BEYOND = ROOT / "docs" / "beyond-one-machine" / "README.md"
 
-# The options that CONTRIBUTING.md names.
-OPTIONS = "--crash-points=all --hypothesis-profile=long"
 # Commands that end without a signal, each with a change that makes it faster here.
 ONCE = {
     "uv run python -m devserver --help": ("", ""),
-    "uv run --all-groups pytest --resonate=BINARY": (
-        "BINARY",
-        f"{sys.executable} --collect-only --numprocesses=0 tests/test_crash_points.py {OPTIONS}",
-    ),
+    "uv run factorial-demo 10": ("10", "3 --pace=0"),
 }
 FIRST = "pip install uv && uv run python -m demo 10"
 BOARD = "uv run python -m demo 10 --pace 0.5 --kill"
@@ -44,9 +42,12 @@ BOARD = "uv run python -m demo 10 --pace 0.5 --kill"
 ELSEWHERE = [
     *commands(ROOT / "docs" / "troubleshooting.md"),  # test_wrong_turns.py
     ".ci/run",
-    "pip install uv && uv run --all-groups pytest",
-    "uv run python -m demo 3 --crash-everywhere",  # test_crash_points.py
-    "uv run --all-groups python -m benchmarks --resonate=BINARY",  # test_benchmarks.py
+    "pip install uv && uv run pytest",
+    "uv run python -m demo 3 --crash-everywhere",  # the demo's test_crash_points.py
+    "uv run --package devserver pytest packages/devserver",  # these are parts of .ci/run
+    "uv run --package factorial-demo pytest packages/demo",
+    "uv run --package resonate-transport pytest packages/transport",
+    "cd packages/devserver && uv run --all-groups python -m benchmarks --resonate=BINARY",
 ]
 # The tutorial by hand.
 BY_HAND = [
@@ -83,6 +84,7 @@ class Place:
         self._env = os.environ | {
             "PATH": f"{uv.parent}:{os.environ['PATH']}",
             "UV_PROJECT_ENVIRONMENT": sys.prefix,
+            "UV_NO_SYNC": "1",  # the environment belongs to this folder, and not to the copy
             "PYTHONUNBUFFERED": "1",
             "RESONATE_PORT_STORE": str(self.api),
             "RESONATE_PORT_MESSAGE_SOURCE": str(self.poll),
@@ -122,7 +124,7 @@ def words(text: str) -> set[str]:
     return set(re.sub(r"[\d.]+", "0", plain).split())
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
 def test_every_link_inside_the_repository_resolves(page: Path) -> None:
     for link in links(page):
         name, _, anchor = link.partition("#")
@@ -156,7 +158,7 @@ def test_a_command_works(command: str, place: Place) -> None:
 def test_the_first_command_is_light(place: Place) -> None:
     """A new environment contains what the demo needs, but not what the tests need."""
     run = place.type(
-        FIRST.replace("pip install uv && ", f"UV_PROJECT_ENVIRONMENT={place.folder}/.venv ")
+        FIRST.replace("pip install uv && ", "unset UV_PROJECT_ENVIRONMENT UV_NO_SYNC && ")
     )
     assert run.wait() == 0, run.errors
     assert run.output[-1] == "Result: 3628800"
@@ -168,14 +170,20 @@ def test_the_first_command_is_light(place: Place) -> None:
 def test_the_board_looks_as_the_page_shows_it() -> None:
     board = block_below(BOARD, README)
     summary = blocks(README)[blocks(README).index(board) + 1]
-    seen: set[str] = set()
-
-    def look(screen: list[str]) -> bool:
-        seen.update(words("\n".join(screen)))
-        return "Result: 3628800" in screen
-
-    with Terminal([sys.executable, *BOARD.split()[3:]], {}) as terminal:
-        terminal.wait_for(look)
+    ours, theirs = pty.openpty()
+    output = b""
+    with subprocess.Popen(
+        [sys.executable, *BOARD.split()[3:]],
+        cwd=ROOT,
+        env=os.environ | {"TERM": "xterm-256color", "LINES": "30", "COLUMNS": "100"},
+        preexec_fn=lambda: os.login_tty(theirs),  # noqa: PLW1509 - a few system calls
+    ):
+        os.close(theirs)
+        with suppress(OSError):  # Linux raises it at the end
+            while chunk := os.read(ours, 65_536):
+                output += chunk
+        os.close(ours)
+    seen = words(re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", " ", output.decode()))
     assert (words(board.text) | words(summary.text)) <= seen
 
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.cluster import ROOT
 from tests.pages import blocks, output_of
+from tests.programs import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from demo.cluster import ROOT
-from tests.api import complete, create
-from tests.programs import run
+from tests.programs import FAR, ROOT, run
 
 if TYPE_CHECKING:
-    import httpx
+    from resonate.models.store import PromiseStore
 
     from demo.cluster import Cluster
 
@@ -66,20 +64,20 @@ def test_ctrl_c_ends_the_client_but_not_its_call(cluster: Cluster) -> None:
     assert worker.output.count("factorial(10)") == 1
 
 
-def test_a_result_may_have_more_than_4300_digits(cluster: Cluster, http: httpx.Client) -> None:
+def test_a_result_may_have_more_than_4300_digits(cluster: Cluster, promises: PromiseStore) -> None:
     sys.set_int_max_str_digits(0)
-    create(http, "factorial-1598", key="factorial-1598")
-    complete(http, "factorial-1598", value=str(math.factorial(1598)))
+    promises.create("factorial-1598", FAR, ikey="factorial-1598")
+    promises.resolve("factorial-1598", data=str(math.factorial(1598)))
     (worker,) = cluster.start_workers(1)
     client = cluster.start_client(1600)
     assert (client.wait(), client.output) == (0, [f"Result: {math.factorial(1600)}"])
     worker.wait_for("factorial(1600) = 527197994241212221...0000000000000000000")
 
 
-def test_a_failed_call_is_one_line(cluster: Cluster, http: httpx.Client) -> None:
+def test_a_failed_call_is_one_line(cluster: Cluster, promises: PromiseStore) -> None:
     cluster.start_workers(1)
-    create(http, "factorial-7", key="factorial-7")
+    promises.create("factorial-7", FAR, ikey="factorial-7")
     client = cluster.start_client(9)
-    complete(http, "factorial-7", "REJECTED", '{"__error__": "no luck today"}')
+    promises.reject("factorial-7", data='{"__error__": "no luck today"}')
     assert (client.wait(), client.output) == (1, [])
     assert client.errors == ["factorial(9) failed: Exception('no luck today')"]

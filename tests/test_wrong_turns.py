@@ -7,14 +7,14 @@ import socket
 import sys
 from typing import TYPE_CHECKING
 
-from demo.cluster import ROOT, Cluster, free_ports
-from tests.api import create, encoded
+from demo.cluster import free_ports
 from tests.pages import commands
-from tests.programs import run, start
+from tests.programs import FAR, ROOT, run, start
 
 if TYPE_CHECKING:
-    import httpx
+    from resonate.models.store import PromiseStore
 
+    from demo.cluster import Cluster
     from demo.processes import Process
 
 PAGE = (ROOT / "docs" / "troubleshooting.md").read_text()
@@ -99,25 +99,25 @@ def test_a_server_with_a_password() -> None:
             assert run("factorial_client.py", "5", env=secret).output == ["Result: 120"]
 
 
-def test_an_id_that_is_taken(cluster: Cluster, http: httpx.Client) -> None:
-    create(http, "factorial-5", key="another call")
+def test_an_id_that_is_taken(cluster: Cluster, promises: PromiseStore) -> None:
+    promises.create("factorial-5", FAR, ikey="another call")
     reason = "ResonateStoreError('The specified promise already exists')"
     assert_fails(cluster.start_client(5), reason)
 
 
-def test_calls_that_end_their_workers(cluster: Cluster, http: httpx.Client) -> None:
+def test_calls_that_end_their_workers(cluster: Cluster, promises: PromiseStore) -> None:
     """Each of them is canceled with the page's command, so that it does not end the next worker."""
     (cancel,) = commands(ROOT / "docs" / "troubleshooting.md")
     cancel = cancel.replace("http://localhost:8001", cluster.url)
     for function, reason in CALLS.items():
         worker = cluster.launch("worker", [sys.executable, "-c", WORKER])
         call = {"func": function, "args": [], "kwargs": {}, "version": 1}
-        data, tags = encoded(json.dumps(call)), {"resonate:invoke": "poll://any@wrong"}
-        create(http, function, key=function, param={"data": data}, tags=tags)
+        tags = {"resonate:invoke": "poll://any@wrong"}
+        promises.create(function, FAR, ikey=function, data=json.dumps(call), tags=tags)
         assert worker.wait() == 1
         assert worker.printed("Resonate encountered an unexpected exception and had to shut down.")
         assert worker.printed(reason)
         assert reason in PAGE
         command = cancel.replace("ID", function)
         assert cluster.launch("curl", ["sh", "-c", command]).wait() == 0
-        assert http.get(f"/promises/{function}").json()["state"] == "REJECTED_CANCELED"
+        assert promises.get(function).state == "REJECTED_CANCELED"

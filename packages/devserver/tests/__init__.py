@@ -1,0 +1,1 @@
+"""The tests: of single parts, and of real processes with real kills."""

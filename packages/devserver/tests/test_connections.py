@@ -1,0 +1,124 @@
+"""Which process gets a message: the rules, without a server."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from devserver.connections import Connection, Connections
+from devserver.store.address import Address
+from devserver.store.dispatch import MAX_UNCLAIMED, Delivery, Message
+
+ANY = Address("any", "group")
+ANY_ONE = Address("any", "group", "one")
+UNI_ONE = Address("uni", "group", "one")
+
+
+@pytest.fixture
+def connections() -> Connections:
+    connections = Connections()
+    for name in ("one", "two", "three"):
+        connections.add(Connection("group", name))
+    connections.add(Connection("another", "one"))
+    return connections
+
+
+def send(
+    connections: Connections,
+    address: Address,
+    times: int = 1,
+    unclaimed: dict[str, int] | None = None,
+) -> list[str | None]:
+    """Send some messages to an address, and return the processes that get them.
+
+    A transaction that sends all of them and then fails must choose the same ones, and change
+    nothing.
+    """
+    choose = connections.chooser(unclaimed or {})
+    in_failed_transaction = [choose(address, "invoke") for _ in range(times)]
+    chosen = []
+    for _ in range(times):
+        process_id = connections.chooser(unclaimed or {})(address, "invoke")
+        if process_id is not None:
+            connections.send(Delivery(address.group, process_id, "task", Message("invoke")))
+        chosen.append(process_id)
+    assert chosen == in_failed_transaction
+    return chosen
+
+
+def test_members_take_turns(connections: Connections) -> None:
+    assert send(connections, ANY, 4) == ["one", "two", "three", "one"]
+
+
+def test_any_prefers_the_named_process(connections: Connections) -> None:
+    assert send(connections, ANY_ONE, 2) == ["one", "one"]
+    assert send(connections, ANY) == ["two"]
+
+
+def test_a_silent_process_gets_no_message_until_it_speaks(connections: Connections) -> None:
+    connections.fell_silent("one")
+    assert send(connections, ANY_ONE, 3) == ["two", "three", "two"]
+    assert send(connections, ANY, 2) == ["three", "two"]
+    assert send(connections, UNI_ONE) == ["one"], "uni allows no other process"
+    assert connections.spoke("one") == ["group", "another"]
+    assert connections.spoke("one") == []
+    assert send(connections, ANY_ONE) == ["one"]
+
+
+def test_a_process_that_falls_silent_in_a_transaction_gets_none_of_its_messages(
+    connections: Connections,
+) -> None:
+    assert connections.chooser({}, silent={"one"})(ANY_ONE, "invoke") == "two"
+    assert send(connections, ANY_ONE) == ["one"], "the transaction was not committed"
+
+
+def test_a_silent_process_gets_a_message_if_the_whole_group_is_silent(
+    connections: Connections,
+) -> None:
+    for name in ("one", "two", "three"):
+        connections.fell_silent(name)
+    assert send(connections, ANY_ONE) == ["one"]
+    assert None not in send(connections, ANY, 3)
+
+
+def test_a_closed_connection_gets_no_message() -> None:
+    connections = Connections()
+    one = Connection("group", "one")
+    connections.add(one)
+    connections.add(Connection("group", "two"))
+    connections.fell_silent("one")
+    assert connections.remove(one)
+    assert send(connections, UNI_ONE) == [None]
+    assert send(connections, ANY_ONE) == ["two"]
+    assert send(connections, Address("any", "nobody")) == [None]
+    connections.add(one)
+    assert connections.members() == [("group", "two", False), ("group", "one", False)]
+
+
+def test_a_process_with_unclaimed_messages_gets_only_notifications(
+    connections: Connections,
+) -> None:
+    full = {"one": MAX_UNCLAIMED, "two": MAX_UNCLAIMED - 1, "three": MAX_UNCLAIMED}
+    choose = connections.chooser(full)
+    assert [choose(ANY, "invoke"), choose(ANY_ONE, "resume")] == ["two", None]
+    assert choose(UNI_ONE, "notify") == "one"
+
+
+def test_the_newest_stream_of_a_process_gets_its_messages() -> None:
+    connections = Connections()
+    older, newer = (Connection("group", "one") for _ in range(2))
+    for stream in (older, newer):
+        connections.add(stream)
+    assert send(connections, UNI_ONE, 2) == ["one", "one"]
+    assert all(asyncio.run(newer.next()) for _ in range(2))
+    assert not connections.remove(newer)
+    assert send(connections, UNI_ONE) == ["one"]
+    assert asyncio.run(older.next())
+
+
+def test_a_closed_connection_drops_its_unwritten_messages() -> None:
+    one = Connection("group", "one")
+    one.send(Delivery("group", "one", "task", Message("invoke")))
+    one.close()
+    assert asyncio.run(one.next()) is None

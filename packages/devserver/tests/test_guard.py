@@ -1,0 +1,206 @@
+"""Requests as web pages make browsers send them, and as programs send them; byte for byte."""
+
+from __future__ import annotations
+
+import json
+import re
+import socket
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.programs import Server, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from typing import BinaryIO
+
+BASIC = "authorization: Basic bWU6c2VjcmV0"
+BROWSER = "user-agent: Mozilla/5.0 (X11; Linux x86_64)"
+
+
+@pytest.fixture(scope="module")
+def guarded() -> Iterator[Server]:
+    options = ["--username", "me", "--password", "secret"]
+    options += ["--allow-host", "proxy.test", "--allow-host", "Other.Test"]
+    with Server(options=options) as server:
+        yield server
+        assert server.process.errors == []
+
+
+@pytest.fixture(params=["api", "poll"])
+def port(request: pytest.FixtureRequest, guarded: Server) -> int:
+    """Each of the server's ports."""
+    return guarded.port if request.param == "api" else guarded.poll_port
+
+
+def ask(port: int, *headers: str, request: str = "", auth: str = BASIC) -> tuple[int, str]:
+    """Send the head of a request, and return the status and the body.
+
+    Args:
+        port: the port, which also replaces `PORT` in the headers.
+        headers: lines of the head.
+        request: the request line. If it is empty, a GET that works on both ports' paths.
+        auth: another line of the head.
+    """
+    with (
+        socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
+        connection.makefile("rb") as stream,
+    ):
+        lines = [request or "GET /poll/g/i HTTP/1.1", *headers, auth]
+        connection.sendall(("\r\n".join(lines).replace("PORT", str(port)) + "\r\n\r\n").encode())
+        return read_answer(stream)
+
+
+def read_answer(stream: BinaryIO) -> tuple[int, str]:
+    """Read one answer; of one without a length, such as a stream of messages, the head alone."""
+    status = int(stream.readline().split()[1])
+    length = 0
+    while line := stream.readline().strip():
+        if match := re.fullmatch(rb"content-length: (\d+)", line):
+            length = int(match[1])
+    return status, stream.read(length).decode()
+
+
+def detail(body: str) -> str:
+    text: str = json.loads(body)["error"]["details"][0]["message"]
+    return text
+
+
+def test_the_servers_own_names_are_answered(port: int) -> None:
+    hosts = ["localhost", "localhost:PORT", "LocalHost:PORT", "localhost.:PORT", "localhost:"]
+    hosts += [" \tlocalhost:PORT \t", "any.name.localhost:PORT", "127.0.0.1:PORT", "127.0.0.2"]
+    hosts += ["192.168.178.20:PORT", "[::1]:PORT", "[::1]", "[2001:DB8::1]:PORT"]
+    hosts += ["[fe80::1%25eth0]:PORT", "proxy.test", "Proxy.Test.:443", "other.test:PORT"]
+    hosts += [f"{socket.gethostname()}:PORT", socket.gethostname().upper()]
+    for host in hosts:
+        assert ask(port, f"host: {host}")[0] == 200, host
+
+
+def test_other_names_are_refused(port: int) -> None:
+    names = ["evil.test", "localhost.evil.test", "evillocalhost", "127.0.0.1.evil.test", "127.1"]
+    names += ["0x7f000001", "proxy.test.evil.test", "evilproxy.test", "sub.proxy.test"]
+    for name in [*names, "localhost,evil.test"]:
+        status, body = ask(port, f"host: {name}:PORT")
+        assert status == 403
+        assert f"--allow-host {name}." in detail(body)
+    any_address = "0.0.0.0"  # noqa: S104
+    for host in ("l\u00f6calhost", any_address, "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"):
+        assert ask(port, f"host: {host}:PORT")[0] == 403, host
+
+
+def test_a_request_needs_one_valid_host(port: int) -> None:
+    hosts = ["", "me:secret@localhost", "localhost@evil.test", "http://localhost", "localhost/"]
+    hosts += ["localhost evil.test", "localhost:x", "localhost:1:2", "localhost:" + "1" * 5_000]
+    hosts += ["localhost:\N{ARABIC-INDIC DIGIT ONE}", "::1", "[::1", "[::1]x", "[evil.test]"]
+    heads = [[], ["host: localhost", "host: localhost"], ["host: localhost", "host: evil.test"]]
+    for lines in [*heads, *([f"host: {host}"] for host in [*hosts, ":PORT"])]:
+        status, body = ask(port, *lines)
+        assert status == 400, lines
+        assert detail(body) == "The request must have one valid Host header."
+
+
+def test_http_1_0_needs_no_host(port: int) -> None:
+    for lines, status in (
+        ([], 200),
+        (["host: localhost"], 200),
+        (["host: evil.test"], 403),
+        (["origin: http://localhost:PORT"], 403),
+    ):
+        assert ask(port, *lines, request="GET /poll/g/i HTTP/1.0")[0] == status
+
+
+def test_a_target_with_a_host_does_not_replace_the_host(port: int) -> None:
+    for target in ("http://localhost:PORT", "http://evil.test", "http://"):
+        request = f"GET {target}/poll/g/i HTTP/1.1"
+        assert ask(port, request=request)[0] == 400
+        assert ask(port, "host: evil.test", request=request)[0] in {400, 403}
+
+
+def test_only_the_servers_own_origin_is_answered(port: int) -> None:
+    for host in ("localhost:PORT", "127.0.0.1:PORT", "[::1]:PORT", "proxy.test"):
+        assert ask(port, f"host: {host}", f"origin: http://{host}")[0] == 200
+    assert ask(port, "host: PROXY.TEST", "origin: http://proxy.test:80")[0] == 200
+    others = ["null", "", "http://evil.test", "http://evil.test:PORT", "http://localhost"]
+    others += ["http://localhost:1", "https://localhost:PORT", "http://127.0.0.1:PORT"]
+    others += ["http://sub.localhost:PORT", "http://localhost:PORT/", "//localhost:PORT"]
+    others += ["http://localhost:PORT@evil.test", "http://localhost:PORT http://evil.test"]
+    others += ["http://localhost:PORT\r\norigin: http://evil.test", "localhost:PORT"]
+    for origin in [*others, "chrome-extension://abcdefghijklmnop"]:
+        lines = "host: localhost:PORT", f"origin: {origin}", "sec-fetch-site: same-origin"
+        status, body = ask(port, *lines)
+        assert status == 403, origin
+        assert "another origin" in detail(body)
+
+
+def test_pages_of_other_sites_can_only_link_to_the_page(guarded: Server) -> None:
+    headers = {"host": "localhost", "sec-fetch-site": "cross-site"}
+    headers |= {"sec-fetch-mode": "navigate", "sec-fetch-dest": "document"}
+
+    def link(request: str = "GET /", **changes: str) -> int:
+        changed = headers | {key.replace("_", "-"): value for key, value in changes.items()}
+        lines = [f"{name}: {value}" for name, value in changed.items()]
+        return ask(guarded.port, *lines, request=f"{request} HTTP/1.1")[0]
+
+    assert link() == link(sec_fetch_site="same-site") == 200
+    for changes in (
+        {"sec_fetch_dest": "iframe"},
+        {"sec_fetch_mode": "no-cors"},
+        {"host": "evil.test"},
+        {"origin": "null"},
+    ):
+        assert link(**changes) == 403
+    for request in ("HEAD /", "POST /", "GET //", "GET /page.js", "GET /watch", "GET /promises/"):
+        assert link(request) == 403
+    for site in ("cross-site", "same-site"):
+        assert ask(guarded.poll_port, "host: localhost", f"sec-fetch-site: {site}")[0] == 403
+
+
+@pytest.mark.parametrize("site", ["same-origin", "none", None])
+def test_what_a_browser_can_get(guarded: Server, site: str | None) -> None:
+    """A link in a mail, a redirect and a prefetch have no Origin, and no site or `none`."""
+    network = "host: 192.168.178.20:PORT"  # over plain HTTP, browsers send no Sec-Fetch-Site to it
+    head = [network, BROWSER, f"sec-fetch-site: {site}" if site else "x: y"]
+    prefetch = "sec-purpose: prefetch;prerender"
+
+    def get(path: str, *more: str, port: int = guarded.port) -> int:
+        return ask(port, *head, *more, request=f"GET {path} HTTP/1.1")[0]
+
+    assert get("/") == get("/", prefetch) == 200
+    for path in ("/page.js", "/watch", "/promises?id=*", "/schedules?id=*"):
+        assert get(path) == (403 if site is None and "?" in path else 200)
+        assert get(path, prefetch) == (200 if site == "same-origin" else 403)
+    for path in (f"/tasks/{action}/x/1" for action in ("claim", "complete", "drop", "heartbeat")):
+        assert get(path) == 403
+        assert ask(guarded.port, network, request=f"GET {path} HTTP/1.1")[0] in {200, 404}
+    assert get("/poll/g/i") == get("/poll/g/i", port=guarded.poll_port) == 403
+
+
+def test_a_refusal_comes_before_the_password_and_the_body(port: int) -> None:
+    for lines in (["host: evil.test"], ["host: localhost", "origin: http://evil.test"]):
+        lines += ["content-length: 1000", "expect: 100-continue"]
+        for auth in (BASIC, "x: y"):
+            assert ask(port, *lines, request="POST /promises HTTP/1.1", auth=auth)[0] == 403
+
+
+def test_each_request_of_a_connection_is_checked(guarded: Server) -> None:
+    body = b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    good = f"GET /promises?id=* HTTP/1.1\r\nhost: localhost\r\n{BASIC}\r\n\r\n".encode()
+    bad = f"POST /promises HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
+    bad += f"origin: http://evil.test\r\n{BASIC}\r\n\r\n"
+    with (
+        socket.create_connection(("127.0.0.1", guarded.port), timeout=60) as connection,
+        connection.makefile("rb") as stream,
+    ):
+        for request, status in ((good, 200), (bad.encode() + body, 403), (good, 200)):
+            connection.sendall(request)
+            answered, text = read_answer(stream)
+            assert answered == status
+            assert "ok" not in text, "the server has taken a body for a request"
+
+
+@pytest.mark.parametrize("name", ["http://proxy.test", "proxy.test:80", "a b", ""])
+def test_a_name_to_allow_has_no_scheme_and_no_port(name: str) -> None:
+    ended = run("-m", "devserver", "--memory", f"--allow-host={name}")
+    assert ended.wait() == 2
+    assert ended.printed(f"{name!r} is not a host name without a scheme or a port")
