@@ -126,7 +126,8 @@ def test_the_newest_stream_of_a_name_gets_its_messages(
     with Listener(poll_url, group, "one") as older:
         with Listener(poll_url, group, "one") as newer:
             invoke(api, f"{group}-1", f"poll://uni@{group}/one")
-            assert (task := newer.next_task()) == (f"__invoke:{group}-1", 1)
+            task = newer.next_task()
+            assert task == (f"__invoke:{group}-1", 1)
             claim(api, task, "one").raise_for_status()
         invoke(api, f"{group}-2", f"poll://uni@{group}/one")
         # Before the server notices the end of the newer stream, it sends the message there.
