@@ -39,6 +39,7 @@ def board(run: Run, height: int, width: int) -> list[str]:
 
 def test_a_call_pauses_waits_and_runs() -> None:
     run = run_of(3, to=2, pace=0.5)
+    assert run.state(2, 1.01) == "runs"
     assert [run.state(n, 1.4) for n in (3, 2, 1)] == ["waits", "pauses", "not started"]
     assert run.state(2, 1.6) == "runs"
     run.printed(1.6, "worker 3", "factorial(1)")
@@ -47,20 +48,25 @@ def test_a_call_pauses_waits_and_runs() -> None:
     assert [run.state(n, 1.7) for n in (3, 2, 1)] == ["waits", "runs", "finished"]
 
 
-def test_only_a_call_that_runs_needs_another_worker_after_a_kill() -> None:
+def test_a_kill_and_what_it_cut_off_are_told_as_on_the_page() -> None:
     run = run_of(4)
     run.worker_died(3.5, "worker 1")
     assert [run.state(n, 4) for n in (4, 3, 2, 1)] == ["waits"] * 3 + ["needs a worker"]
-    run.printed(4, "worker 2", "factorial(1)")
+    run.printed(3.6, "worker 2", "factorial(1)")
     run.printed(5, "worker 2", "factorial(1) = 1")
+    run.server_died(5)
+    run.server_restarted(6.5)
     run.printed(6, "worker 3", "factorial(2) = 2")
     run.printed(7, "worker 2", "factorial(3) = 6")
     assert run.state(4, 8) == "needs a worker"
     run.printed(8, "worker 3", "factorial(4)")
+    run.worker_died(8, "worker 2")
     assert [entry.text for entry in run.log if entry.source == "demo"] == [
-        "worker 1 (pid 4194301) was killed. 3 waiting calls noticed nothing.",
-        "worker 2 took over 1 from worker 1",
-        "worker 3 took over 4 from worker 1",
+        "Worker 1 was killed. Only 1 was running. 3 stored calls noticed nothing.",
+        "Worker 2 restarted 1 after 100 ms.",
+        "The server was killed and is restarting.",
+        "The server was down for 1.5 s. All stored calls were still there.",
+        "Worker 2 was killed. It was not running a call. 1 stored call noticed nothing.",
     ]
 
 

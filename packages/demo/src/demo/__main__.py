@@ -118,6 +118,9 @@ def _parse_arguments() -> argparse.Namespace:
 
 def _run(args: argparse.Namespace) -> int:
     console = Console(highlight=False)
+    expected = f"Result: {math.factorial(args.n)}"
+    # The summary's lines, and the shell's next one.
+    below = 3 + math.ceil(len(expected) / console.width)
     run = Run(args.n, args.pace)
     director = Director(run, args.kill, restart=args.restart)
     has_board = not args.plain and console.is_interactive
@@ -127,10 +130,9 @@ def _run(args: argparse.Namespace) -> int:
         view: Board | Lines = Lines(run, console)
         if has_board:
             has_keys = screen.enter_context(pressed_keys(director.key))
-            keys = "keys: k kills a worker, s restarts the server, q quits" if has_keys else ""
-            view = screen.enter_context(Board(run, console, keys, cluster.page))
+            keys = "k kills a worker, s restarts the server, q quits" if has_keys else ""
+            view = screen.enter_context(Board(run, console, keys, cluster.page, below))
         director.follow(cluster, client, view)
-    expected = f"Result: {math.factorial(args.n)}"
     if client.wait() != 0 or client.output != [expected]:
         raise ProcessError(client.ending)
     if run.kills:

@@ -17,11 +17,13 @@ if TYPE_CHECKING:
 
     from demo.run import Run
 
-COLOURS = ("bright_black", "cyan", "magenta", "green", "yellow", "blue")
+# The colours of worker 1, 2 and so on, about those of the page.
+COLOURS = (
+    *("bright_blue", "dark_orange", "green", "medium_orchid"),
+    *("gold3", "dark_cyan", "hot_pink", "grey62"),
+)
 # The lines of the newest events, and of everything else except the workers and the calls.
-NEWS, FRAME = 3, 6
-# The lines of the summary, which is printed below the board.
-SUMMARY = 4
+NEWS, FRAME = 4, 6
 
 
 class Lines:
@@ -55,12 +57,16 @@ class Board:
         console: the terminal.
         keys: a line that explains the keys.
         page: the URL of the server's page, if it has one.
+        below: how many lines are printed below the board at its end.
     """
 
-    def __init__(self, run: Run, console: Console, keys: str, page: str | None) -> None:
+    def __init__(
+        self, run: Run, console: Console, keys: str, page: str | None, below: int = 0
+    ) -> None:
         self._run = run
         self._keys = keys
         self._page = page or ""
+        self._below = below
         self._frame = FRAME + NEWS
         self._now = time.monotonic()
         self._live = Live(self, console=console, auto_refresh=False, vertical_overflow="crop")
@@ -71,7 +77,7 @@ class Board:
 
     def __exit__(self, *_: object) -> None:
         self._keys = self._page = ""  # the keys and the page no longer work
-        self._frame += SUMMARY
+        self._frame += self._below
         self._live.refresh()
         self._live.stop()
 
@@ -84,11 +90,13 @@ class Board:
         workers = self._workers(options)
         height = len(console.render_lines(workers, options))
         run = self._run
-        page = "the server is restarting" if run.is_server_down else self._page
-        counts = f"{len(run.calls)} of {run.total} calls started, {len(run.finished)} finished"
+        page = _line(self._page, "dim")
+        if run.is_server_down:
+            page = _line("The server is restarting.", "bold red")
+        counts = f"{len(run.calls)} of {run.total} started, {len(run.finished)} finished"
         yield Group(
-            _line(f"factorial({run.n})  {counts}, {self._clock(self._now):.1f} s", "bold"),
-            _line(page, "dim"),
+            _line(f"factorial({run.n})  {self._clock(self._now):.1f} s  {counts}", "bold"),
+            page,
             workers,
             _line("", ""),
             self._calls(max(options.size.height - self._frame - height, 3)),
@@ -104,7 +112,7 @@ class Board:
     def _workers(self, options: ConsoleOptions) -> Columns:
         """List the workers. If they fill more than a fifth of the screen, leave out something."""
         shown, lines = list(self._run.workers), max(options.size.height // 5, 1)
-        has_pids = len(shown) <= options.max_width // 28 * lines
+        has_pids = len(shown) <= options.max_width // 33 * lines
         room = len(shown) if has_pids else max(options.max_width // 20, 1) * lines
         others = [Text(f"{len(shown) - room + 1} others")] if len(shown) > room else []
         shown = shown[len(shown) - room + 1 :] if others else shown
@@ -120,8 +128,8 @@ class Board:
     def _calls(self, room: int) -> Table:
         """Draw all the calls if they fit, or those around the current one."""
         table = Table(
-            Column("n", justify="right", no_wrap=True),
-            Column("call", ratio=1, no_wrap=True, overflow="ellipsis"),
+            Column("call", justify="right", no_wrap=True),
+            Column("value or state", ratio=1, no_wrap=True, overflow="ellipsis"),
             Column("last worker", no_wrap=True),
             box=None,
             header_style="bold",
@@ -141,7 +149,7 @@ class Board:
         if state == "not started":
             return Text(), Text()
         call = self._run.calls[n]
-        words = {"waits": f"waits for {n - 1}", "finished": f"= {call.value}"}
+        words = {"waits": f"waits for {n - 1}", "finished": str(call.value)}
         colour = "dim" if state in {"waits", "pauses"} else _colour(call.worker)
         style = {"needs a worker": "bold red", "runs": f"bold {colour}"}.get(state, colour)
         return Text(words.get(state, state), style), Text(call.worker, colour)
@@ -165,4 +173,4 @@ def _line(text: str, style: str) -> Text:
 def _colour(source: str) -> str:
     """Return the colour of `worker 1` and so on; other processes are bold."""
     kind, _, number = source.partition(" ")
-    return COLOURS[int(number) % len(COLOURS)] if kind == "worker" else "bold"
+    return COLOURS[(int(number) - 1) % len(COLOURS)] if kind == "worker" else "bold"

@@ -44,7 +44,9 @@ class Director:
 
     def start(self, cluster: Cluster, workers: int) -> Process:
         """Start the workers, and then the client, which is returned."""
-        for worker in cluster.start_workers(workers, self._run.pace):
+        for _ in range(workers):
+            # One after another: the page numbers the workers in the order of their connections.
+            (worker,) = cluster.start_workers(1, self._run.pace)
             self._run.workers[worker.name] = worker.pid
         return cluster.start_client(self._run.n)
 
@@ -59,7 +61,9 @@ class Director:
         while not self._next(cluster, client):
             if self._kill and self._run.front <= (self._run.n + 1) // 2:
                 kill, self._kill = self._kill, None
-                self._kill_worker(cluster) if kill == "worker" else cluster.server.kill()
+                # The call has just begun, so its worker is running it.
+                begun = self._run.calls[self._run.front].begun
+                self._kill_worker(cluster, begun) if kill == "worker" else cluster.server.kill()
             if time.monotonic() - shown > REFRESH:
                 view.update()
                 shown = time.monotonic()
@@ -77,7 +81,7 @@ class Director:
             return False
         match event:
             case "k":
-                self._kill_worker(cluster)
+                self._kill_worker(cluster, time.monotonic())
             case "s":
                 cluster.server.kill()
             case "q":
@@ -88,33 +92,38 @@ class Director:
                 self._ended(cluster, process, when)
             case (when, process, text) if process is not client:
                 if process is cluster.server and self._run.is_server_down:
-                    self._run.server_restarted(when, process.pid)
+                    self._run.server_restarted(when)
                 self._run.printed(when, process.name, visible(text))
         return False
 
-    def _kill_worker(self, cluster: Cluster) -> None:
+    def _kill_worker(self, cluster: Cluster, now: float) -> None:
         """Kill a worker that is running a call, or else the one that was the last to start one."""
-        run, now = self._run, time.monotonic()
+        run = self._run
         alive = [worker for worker in cluster.workers if worker.name not in run.dead]
         if len(alive) == 1 and not self._restart:
-            run.notice(now, f"{alive[0].name} was not killed, because it is the last worker")
+            name = alive[0].name.capitalize()
+            run.notice(now, f"{name} was not killed, because it is the last worker.")
             return
         front = run.calls.get(run.front)
         last = front.worker if front else None
-        max(alive, key=lambda it: (bool(run.running(it.name, now)), it.name == last)).kill()
+        victim = max(alive, key=lambda it: (bool(run.running(it.name, now)), it.name == last))
+        # Before the kill: another worker may restart its call before this process reads of its end.
+        run.worker_died(now, victim.name)
+        victim.kill()
 
     def _ended(self, cluster: Cluster, process: Process, when: float) -> None:
         """Record that a process has ended, and start another one if the run needs it."""
         if process.wait() >= 0:  # it was not ended by a signal
             raise ProcessError(process.ending)
         if process is cluster.server:
-            self._run.server_died(when, process.pid)
+            self._run.server_died(when)
             cluster.launch_server()
             return
-        self._run.worker_died(when, process.name)
+        if process.name not in self._run.dead:  # it was killed from outside
+            self._run.worker_died(when, process.name)
         if self._restart:
             worker = cluster.launch_worker(self._run.pace)
             self._run.workers[worker.name] = worker.pid
-            self._run.notice(when, f"{worker.name} (pid {worker.pid}) was started as a replacement")
+            self._run.notice(when, f"{worker.name.capitalize()} was started as a replacement.")
         elif len(self._run.dead) == len(cluster.workers):
             raise ProcessError("All workers were killed.")

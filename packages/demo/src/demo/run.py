@@ -11,6 +11,8 @@ from typing import Literal, NamedTuple
 type State = Literal["not started", "runs", "pauses", "waits", "needs a worker", "finished"]
 
 CALL = re.compile(r"factorial\((\d+)\)(?: = (.+))?")
+# How long a call runs before it pauses, about (seconds).
+MOMENT = 0.05
 
 
 @dataclass
@@ -42,6 +44,8 @@ class Run:
     Attributes:
         workers: the process id of each worker, by its name.
         dead: the names of the workers that were killed.
+        lost: the calls that were running when their worker was killed, and when that was, until
+            another worker restarts them.
         calls: the calls that have started.
         finished: how often the result of each call was computed.
         log: what the processes printed, and events.
@@ -54,11 +58,13 @@ class Run:
         self.pace = pace
         self.workers: dict[str, int] = {}
         self.dead: set[str] = set()
+        self.lost: dict[int, float] = {}
         self.calls: dict[int, Call] = {}
         self.finished: Counter[int] = Counter()
         self.log: list[Entry] = []
         self.kills = 0
         self.is_server_down = False
+        self._server_died = 0.0
 
     @property
     def total(self) -> int:
@@ -86,7 +92,7 @@ class Run:
             return "finished"
         if smaller is not None and smaller.value is None:
             return "waits"
-        if smaller is None and n > 1 and time < call.begun + self.pace:
+        if smaller is None and n > 1 and MOMENT < time - call.begun < self.pace:
             return "pauses"
         return "needs a worker" if call.worker in self.dead else "runs"
 
@@ -110,26 +116,37 @@ class Run:
         if value is not None:
             call.value = value
             self.finished[n] += 1
-        elif call.worker != source:
-            self.notice(time, f"{source} took over {n} from {call.worker}")
+        else:
             call.worker = source
+            if n in self.lost:
+                after = _seconds(time - self.lost.pop(n))
+                self.notice(time, f"{source.capitalize()} restarted {n} after {after}.")
 
     def worker_died(self, time: float, worker: str) -> None:
         """Record that a worker was killed."""
+        lost = self.running(worker, time)
+        self.lost |= dict.fromkeys(lost, time)
         self.dead.add(worker)
         self.kills += 1
-        waiting = sum(self.state(n, time) == "waits" for n in self.calls)
-        calls = "1 waiting call" if waiting == 1 else f"{waiting} waiting calls"
-        pid = self.workers[worker]
-        self.notice(time, f"{worker} (pid {pid}) was killed. {calls} noticed nothing.")
+        stored = sum(call.value is None for call in self.calls.values()) - len(lost)
+        calls = "1 stored call" if stored == 1 else f"{stored} stored calls"
+        ran = f"Only {lost[0]} was running" if lost else "It was not running a call"
+        self.notice(time, f"{worker.capitalize()} was killed. {ran}. {calls} noticed nothing.")
 
-    def server_died(self, time: float, pid: int) -> None:
+    def server_died(self, time: float) -> None:
         """Record that the server was killed."""
         self.is_server_down = True
+        self._server_died = time
         self.kills += 1
-        self.notice(time, f"server (pid {pid}) was killed and is restarting")
+        self.notice(time, "The server was killed and is restarting.")
 
-    def server_restarted(self, time: float, pid: int) -> None:
+    def server_restarted(self, time: float) -> None:
         """Record that the server runs again."""
         self.is_server_down = False
-        self.notice(time, f"server (pid {pid}) has restarted")
+        down = _seconds(time - self._server_died)
+        self.notice(time, f"The server was down for {down}. All stored calls were still there.")
+
+
+def _seconds(time: float) -> str:
+    """Write a length of time as the page does."""
+    return f"{round(time * 1000)} ms" if time < 1 else f"{time:.1f} s"

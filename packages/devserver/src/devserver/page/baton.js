@@ -54,7 +54,7 @@ export class Baton {
     const height = HEAD + places.size * lane + (isDense ? AREA : 0);
     set(find("lanes").style, "height", `${height}px`);
     find("lanes").setAttribute("viewBox", `0 0 ${width} ${height}`);
-    const parts = [...behind(this.#runs, run, width, height), ...times(this.#runs, run, width, 32, height)];
+    const parts = [...behind(this.#runs, run, width, height), ...times(this.#runs, run, width, 29, height)];
     /** @type {Element[]} */
     const names = [];
     const adders = new Map([...places].map(([process, y]) => [process, labels(names, width, y + lane - BLOCK - BELOW - 3)]));
@@ -73,7 +73,7 @@ export class Baton {
     }
     parts.push(...killLines(story.incidents, axis, width, 18, height + GAP));
     const add = labels(parts, width, 13);
-    for (const incident of story.incidents) drawIncident(parts, add, incident, layout);
+    for (const incident of story.incidents.toReversed()) drawIncident(parts, add, incident, layout);
     for (const { from, to } of this.#runs.outages(axis)) add((layout.x(from) + layout.x(to)) / 2, `server down ${seconds(to - from)}`, "down");
     if (!isDense) drawNames(inSight, layout);
     return [...parts, ...names];
@@ -179,9 +179,11 @@ function drawIncident(parts, add, incident, { axis, x, width, lane, places, adde
   const { at, kind, process, losses, stored } = incident;
   if (at < axis.from || at > axis.to) return;
   const ran = losses.filter(({ attempt }) => attempt.claimedOn !== undefined).map(({ call }) => nameOf(call));
-  const start = `✕ ${process.name} ${verb(incident)}`;
-  const lost = ran.length ? `: ${listed(ran)} cut off` : "";
-  [`${start}${lost}, ${count(stored, "stored call")} untouched`, `${start}${lost}`, `✕ ${listed(ran)} cut off, ${stored} untouched`, start, "✕"].some((it) => add(x(at), it, "killed", 0.2));
+  const start = `${process.name} ${verb(incident)}`;
+  const lost = `${listed(ran)} cut off`;
+  const untouched = `, ${count(stored, "stored call")} untouched`;
+  const words = ran.length ? [`${start}: ${lost}${untouched}`, `${start}: ${lost}`, `${lost}, ${stored} untouched`, lost] : [start + untouched, start];
+  [...words, ""].some((it) => add(x(at), `✕ ${it}`, "killed", 0.2));
   const y = places.get(process);
   if (y === undefined) return;
   const middle = y + lane - BELOW - BLOCK / 2;

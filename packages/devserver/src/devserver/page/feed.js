@@ -3,8 +3,8 @@
 const SILENCE = 12000; // ms without an event after which the server hangs: it sends one every 5 s
 
 export class Feed {
-  /** @type {EventSource} */
-  #source = new EventSource("/watch");
+  /** @type {EventSource | undefined} */
+  #source;
   #heard = Date.now();
   #hear;
   #lost;
@@ -18,14 +18,15 @@ export class Feed {
     this.#lost = lost;
     this.#listen();
     setInterval(() => {
-      if (this.#source.readyState === EventSource.OPEN && Date.now() - this.#heard > SILENCE) {
+      if (this.#source?.readyState === EventSource.OPEN && Date.now() - this.#heard > SILENCE) {
         lost(`The server at ${location.host} does not answer. This page is waiting for it.`);
       }
     }, 1000);
   }
 
   #listen() {
-    const source = this.#source;
+    const source = new EventSource("/watch");
+    this.#source = source;
     source.addEventListener("message", ({ data }) => {
       this.#heard = Date.now();
       this.#hear(JSON.parse(data));
@@ -33,11 +34,7 @@ export class Feed {
     source.addEventListener("error", () => {
       this.#lost(`The server at ${location.host} has disconnected. This page reconnects automatically.`);
       // The browser retries a lost connection, but not an answer that is not a stream.
-      if (source.readyState !== EventSource.CLOSED) return;
-      setTimeout(() => {
-        this.#source = new EventSource("/watch");
-        this.#listen();
-      }, 1000);
+      if (source.readyState === EventSource.CLOSED) setTimeout(() => this.#listen(), 1000);
     });
   }
 }

@@ -40,7 +40,7 @@ export function callLane(call, model, runs, width) {
   parts.push(...killLines(incidents, axis, width, 0, ROW));
   for (const incident of call.lost.length ? incidents : []) {
     const loss = incident.losses.find((it) => it.call === call);
-    if (loss && incident.at >= axis.from && incident.at <= axis.to) parts.push(...lossShapes(loss, incident, x, width));
+    if (loss && incident.at >= axis.from && incident.at <= axis.to) parts.push(...lossShapes(loss, incident, x));
   }
   return parts;
 }
@@ -68,16 +68,11 @@ export function stepShapes(step, model, axis, width, { y, height, start }) {
 
 /**
  * Where a call was cut off, and from there to where it starts again.
- * @param {Loss} loss @param {Incident} incident @param {(time: number) => number} x @param {number} width
+ * @param {Loss} loss @param {Incident} incident @param {(time: number) => number} x
  */
-function lossShapes({ attempt, again }, { at }, x, width) {
+function lossShapes({ attempt, again }, { at }, x) {
   const parts = [];
-  if (again) {
-    parts.push(path(`M${x(at)} ${MIDDLE}H${x(again.from)}`, "again"));
-    const words = `↪ ${again.process.name}, ${seconds(again.from - at)} later`;
-    const left = x(again.to ?? again.from) + 8;
-    if (left + words.length * CHARACTER < width) parts.push(text(left, 16, words, `note w${again.process.colour}`));
-  }
+  if (again) parts.push(path(`M${x(at)} ${MIDDLE}H${x(again.from)}`, "again"));
   if (attempt.claimedOn !== undefined) parts.push(text(x(at), 17, "✕", "cross"));
   return parts;
 }

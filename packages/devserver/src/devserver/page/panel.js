@@ -63,7 +63,7 @@ export class Panel {
 
   #follow() {
     const found = HASH.exec(location.hash)?.[1];
-    const id = found && decoded(found);
+    const id = found && (new URLSearchParams(`id=${found}`).get("id") ?? undefined); // also if it is malformed
     if (id === this.id && id !== undefined) return;
     this.id = id;
     find("panel").hidden = id === undefined;
@@ -162,7 +162,7 @@ function how({ outcome, claimedOn, endedOn }, call, isLast) {
     return isLast && call.completedOn !== undefined && call.completedOn <= (endedOn ?? 0) + 1 ? "finished" : "waited";
   }
   /** @type {Record<string, string>} */
-  const words = { disconnected: "worker disconnected", expired: "lease expired", dropped: "returned by the worker" };
+  const words = { disconnected: "worker was killed", expired: "lease expired", dropped: "returned by the worker" };
   return (claimedOn === undefined ? "not claimed: " : "") + words[outcome];
 }
 
@@ -188,15 +188,6 @@ const permalink = (id) => make("a", id, { href: `#/promise/${encodeURIComponent(
 /** @param {string[][]} fields names, values and the values' classes */
 function list(fields) {
   return make("dl", fields.flatMap(([name, words, kind = ""]) => [make("dt", name), make("dd", words, { class: kind })]));
-}
-
-/** @param {string} part */
-function decoded(part) {
-  try {
-    return decodeURIComponent(part);
-  } catch {
-    return part;
-  }
 }
 
 /** @param {number} ms */

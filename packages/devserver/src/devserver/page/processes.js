@@ -1,8 +1,11 @@
 // The processes that the server has seen: their names, their colours, whether they are connected,
 // and which of them are workers.
 
+import { fitted } from "./words.js";
+
 const TIME_TO_RETURN = 6000; // ms that a worker may take to reconnect after a server start
 const COLOURS = 8;
+const MOST_MARK = 12; // characters of an id that a program has chosen
 
 export class Processes {
   /** @type {Map<string, Process>} */
@@ -95,7 +98,8 @@ export class Processes {
   #add(id, group, number, firstOn) {
     // Some programs begin their process ids with the operating system's number of the process.
     const pid = /^(\d{1,10})(-|$)/.exec(id)?.[1];
-    const mark = pid ? `pid ${pid}` : `id ${id.slice(0, 6)}`;
+    // The SDK chooses random ids of 32 digits, of which the first ones are enough.
+    const mark = pid ? `pid ${pid}` : `id ${/^[\da-f]{32}$/.test(id) ? id.slice(0, 6) : fitted(id, MOST_MARK)}`;
     /** @type {Process} */
     const process = {
       id, group, number, firstOn, mark, name: mark, colour: 0, connectedOn: firstOn,

@@ -151,11 +151,11 @@ export class Rows {
   #runCells(run) {
     const { calls, incidents } = this.#runs.story(run);
     const isCut = this.#model.leftOut && run.roots.some(({ parent }) => parent !== undefined);
-    const what = [count(calls.length, "call"), incidents.length ? count(incidents.length, "failure") : "", isCut ? "older calls are not shown" : ""];
+    const more = [incidents.length ? `, ${count(incidents.length, "failure")}` : "", isCut ? ", older calls are not shown" : ""];
     return {
       id: [make("span", new Date(run.from).toLocaleTimeString("en-GB"))],
       lane: [...this.#through(run), ...times(this.#runs, run, this.#width, 15, ROW)],
-      what: what.filter(Boolean).join(", "),
+      what: [make("span", count(calls.length, "call")), make("span", more.join(""))],
     };
   }
 
@@ -171,7 +171,7 @@ export class Rows {
   /** @param {Row} row */
   #callCells({ call, level, indent }) {
     const model = this.#model;
-    const refs = [...call.refs].slice(0, 3).map((id) => ({ id, label: `↗ ${shortId(id, call.root.id)}` }));
+    const refs = [...call.refs].slice(0, 3).map((id) => ({ id, label: `↗ ${shortId(id, call.id)}` }));
     const taken = (indent * STEP) / 8 + refs.reduce((sum, { label }) => sum + label.length + 1, 0);
     const name = fitted(level === 2 ? call.id : nameOf(call), Math.max(Math.floor(this.#characters - taken), 6));
     const words = isPending(call) ? doing(call, model) : `${call.state === "RESOLVED" ? "" : `${stateName(call)} `}${shortValue(call)}`;

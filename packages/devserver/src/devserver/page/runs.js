@@ -165,7 +165,7 @@ export function ticks({ from, to }, start, most) {
   const step = power * ([1, 2, 5, 10].find((it) => (to - from) / (it * power) <= most) ?? 10);
   const found = [];
   for (let ms = Math.ceil((from - start) / step) * step; ms <= to - start; ms += step) {
-    found.push({ at: start + ms, words: step >= 60_000 ? seconds(ms) : `${Number((ms / 1000).toFixed(3))} s` });
+    found.push({ at: start + ms, words: step >= 60_000 || to - start < 1000 ? seconds(ms) : `${Number((ms / 1000).toFixed(3))} s` });
   }
   return found;
 }

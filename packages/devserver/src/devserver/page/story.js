@@ -38,7 +38,8 @@ export function sentence(model, runs, run) {
   }
   parts.push(...doubts.values(), ...paused(model, run), ...missing(model, runs, run));
   parts.push(run.roots.length > 1 ? total(run) : outcome(run.roots[0], calls, model));
-  const reused = calls.filter(({ uses }) => uses.length);
+  const refs = calls.flatMap((call) => [...call.refs].flatMap((id) => model.promises.get(id) ?? []));
+  const reused = [...new Set([...calls, ...refs])].filter(({ uses }) => uses.length);
   if (reused.length) parts.push(`The stored ${reused.length > 1 ? "results" : "result"} of ${listed(reused.map(nameOf))} ${reused.length > 1 ? "were" : "was"} used again.`);
   return parts.join(" ");
 }
@@ -70,7 +71,7 @@ function tell(incident, model) {
   const { kind, process, losses, stored } = incident;
   const ran = losses.filter(({ attempt }) => attempt.claimedOn !== undefined);
   const sent = losses.filter(({ attempt }) => attempt.claimedOn === undefined);
-  const parts = [`${capital(process.name)} (${process.mark}) ${verb(incident)}`];
+  const parts = [`${capital(process.name)} ${verb(incident)}`];
   if (ran.length) {
     const names = listed(ran.map(({ call }) => nameOf(call)));
     const lost = kind === "expired" ? `Its lease on ${names} ended` : `Only ${names} ${ran.length > 1 ? "were" : "was"} running`;
@@ -110,7 +111,8 @@ function missing(model, runs, run) {
   const last = [...runs.story(run).steps.values()].flat().at(-1)?.process;
   const group = /@([^/"]+)/.exec(waiting?.attempt.recv ?? "")?.[1] ?? last?.group;
   if (!run.isPending || group === undefined) return []; // or the calls are not for workers
-  if ([...model.processes].some((it) => it.isConnected && it.group === group)) return [];
+  // After a start of the server, workers take some seconds to reconnect.
+  if ([...model.processes].some((it) => it.group === group && model.processes.goneOn(it, model.now) === undefined)) return [];
   const how = group === "factorial-worker" ? ": uv run python factorial_worker.py" : "";
   return [`No worker of the group ${group} is connected. The calls stay stored until you start one${how}.`];
 }
