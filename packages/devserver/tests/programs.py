@@ -146,16 +146,24 @@ class Server:
     Args:
         resonate: the binary of a real legacy Resonate server; None runs devserver.
         options: more arguments for devserver.
+        below: a command that runs devserver, such as strace and its options.
     """
 
-    def __init__(self, resonate: str | None = None, options: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        resonate: str | None = None,
+        options: Sequence[str] = (),
+        below: Sequence[str] = (),
+    ) -> None:
         self._resonate = resonate
         self._options = options
+        self.below = below
         self._cleanup = ExitStack()
 
     def __enter__(self) -> Self:
         folder = tempfile.TemporaryDirectory(prefix="devserver-")
         self.data = Path(self._cleanup.enter_context(folder))
+        self.db = self.data / "devserver.db"
         self.port, self.poll_port, *self._other_ports = free_ports(4)
         try:
             self.start()
@@ -180,7 +188,7 @@ class Server:
     def start(self) -> None:
         """Start the server, or start it again on its data, and wait until it takes requests."""
         if self._resonate is None:
-            command = [sys.executable, "-m", "devserver", "--db", str(self.data / "devserver.db")]
+            command = [*self.below, sys.executable, "-m", "devserver", "--db", str(self.db)]
             command += ["--port", str(self.port), "--poll-port", str(self.poll_port)]
             self.process = self.launch([*command, *self._options])
             self.process.wait_for("Data in")

@@ -1,25 +1,25 @@
-"""The devserver as a program: its output, its exit, and its data."""
+"""The devserver as a program: its output, its options, and its end."""
 
 from __future__ import annotations
 
 import signal
 import socket
-from contextlib import closing
-from typing import TYPE_CHECKING, Any
+import sqlite3
+import sys
+import time
+from contextlib import closing, suppress
+from typing import TYPE_CHECKING
 
 import httpx
 import pytest
 
 from devserver.store.database import open_database
-from tests.api import FAR, create
+from tests.api import create
 from tests.listener import Listener
-from tests.programs import Server, free_ports, run, start
-from tests.tracing import needs_strace
+from tests.programs import Program, Server, free_ports, run, start
 
 if TYPE_CHECKING:
     from pathlib import Path
-
-    from tests.programs import Program
 
 try:
     with socket.create_server(("::1", 0), family=socket.AF_INET6):
@@ -70,15 +70,40 @@ def test_in_memory_it_writes_no_file(tmp_path: Path, ports: list[str]) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6 loopback address")
-def test_both_loopback_addresses_are_this_server(devserver: Server) -> None:
-    for host in ("127.0.0.1", "[::1]"):
-        assert httpx.get(f"http://{host}:{devserver.port}/promises?id=*").status_code == 200
-        with Listener(f"http://{host}:{devserver.poll_port}", "group", host):
-            pass
-        for port in (devserver.port, devserver.poll_port):
-            url = f"http://{host}:{port}/group/me"
-            assert httpx.get(url, headers={"host": "evil.test"}).status_code == 403
+@pytest.mark.parametrize("redirection", [">/dev/full", ">&- 2>&-"])
+def test_it_serves_without_a_usable_stdout(
+    redirection: str, tmp_path: Path, ports: list[str]
+) -> None:
+    command = f'exec "{sys.executable}" -m devserver {" ".join(ports)} {redirection}'
+    shell = Program(["sh", "-c", command], cwd=tmp_path)
+    with shell, httpx.Client(base_url=f"http://127.0.0.1:{ports[1]}") as api:
+        while shell.alive:
+            with suppress(httpx.TransportError):
+                create(api, "p")
+                break
+            time.sleep(0.05)  # it cannot say that it serves
+        shell.send_signal(signal.SIGINT)
+        assert (shell.wait(), shell.errors) == (0, [])
+
+
+def test_many_signals_are_one_signal_although_a_client_does_not_read() -> None:
+    with (
+        Server() as server,
+        httpx.Client(base_url=server.url, timeout=60) as api,
+        socket.socket() as client,
+    ):
+        create(api, "p", param={"data": "A" * 15_000_000})
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        client.connect(("127.0.0.1", server.port))
+        client.sendall(b"GET /promises/p HTTP/1.1\r\nhost: localhost\r\n\r\n")
+        assert client.recv(12) == b"HTTP/1.1 200"
+        while server.process.alive:
+            server.process.send_signal(signal.SIGINT)
+            server.process.send_signal(signal.SIGTERM)
+            time.sleep(0.001)
+        assert server.process.wait() == 0
+        assert server.process.output[-1] == "devserver stopped"
+        assert server.process.errors == []
 
 
 @pytest.mark.parametrize(
@@ -89,6 +114,7 @@ def test_both_loopback_addresses_are_this_server(devserver: Server) -> None:
             "Cannot listen on 127.0.0.1:{taken}: Address already in use. Use --port",
         ),
         ("--db {notes}", "Cannot use the database {notes}: file is not a database. Choose"),
+        ("--db {theirs}", "Cannot use the database {theirs}: it belongs to another program"),
         ("--db {damaged}", "Cannot use the database {damaged}: database disk image is malformed."),
         # Permissions would not stop root, but root cannot create a file in /proc either.
         ("--db /proc/x.db", "Cannot use the database /proc/x.db: unable to open database file."),
@@ -97,75 +123,26 @@ def test_both_loopback_addresses_are_this_server(devserver: Server) -> None:
         ("--username me", "Use --username and --password together"),
     ],
 )
-def test_a_failed_start_is_one_plain_line(tmp_path: Path, arguments: str, error: str) -> None:
-    notes, used, damaged = (tmp_path / name for name in ("notes", "used.db", "damaged.db"))
-    notes.write_text("my notes")
-    open_database(str(damaged)).close()
-    damage = damaged.read_bytes()[:4096] + b"damage" * 1000
-    damaged.write_bytes(damage)
-    with socket.create_server(("127.0.0.1", 0)) as taken, closing(open_database(str(used))):
-        port = taken.getsockname()[1]
-        names = {"taken": port, "notes": notes, "used": used, "damaged": damaged}
-        options = f"--port 0 --poll-port 0 {arguments}".format(**names).split()
-        server = run("-m", "devserver", *options, cwd=tmp_path)
-    assert (server.wait(), server.output, len(server.errors)) == (1, [], 1)
-    assert server.errors[0].startswith("devserver: " + error.format(**names))
-    assert (notes.read_text(), damaged.read_bytes()) == ("my notes", damage)
-
-
-def use_until_it_fails(server: Program, folder: Path, ports: list[str], **fields: Any) -> str:
-    """Create promises until the disk fails, and check that a new server has all of them.
-
-    Returns:
-        The server's error message.
-    """
-    server.wait_for("Watch it")
-    with httpx.Client(base_url=f"http://127.0.0.1:{ports[1]}") as api:
-        acknowledged = []
-        for i in range(1000):
-            response = api.post("/promises", json={"id": f"p{i}", "timeout": FAR, **fields})
-            if response.status_code == 500:
-                break
-            acknowledged.append(response.json())
-        assert response.json()["error"]["code"] == 50004
-        assert server.wait() == 1
-        failure, promise = server.errors
-        assert promise == "devserver stopped. All acknowledged data is safe."
-        assert acknowledged
-        with start("-m", "devserver", *ports, cwd=folder) as again:
-            again.wait_for("Watch it")
-            assert [api.get(f"/promises/{p['id']}").json() for p in acknowledged] == acknowledged
-    return failure
-
-
-def test_a_full_disk_stops_the_server_and_loses_nothing(tmp_path: Path, ports: list[str]) -> None:
-    # To SQLite, a file that cannot grow is the same as a full disk.
-    limited = f"""
-import os, resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (2**20, 2**20))
-os.execv(sys.executable, [sys.executable, "-m", "devserver", *{ports}])
-"""
-    with start("-c", limited, cwd=tmp_path) as server:
-        failure = use_until_it_fails(server, tmp_path, ports, param={"data": "A" * 10_000})
-    path = tmp_path / "devserver.db"
-    assert failure.startswith(f"devserver: Cannot use the database {path}: ")
-
-
-@needs_strace
-def test_a_failing_disk_stops_the_server_and_loses_nothing(
-    tmp_path: Path, ports: list[str]
+def test_a_failed_start_is_one_plain_line_and_changes_no_file(
+    tmp_path: Path, arguments: str, error: str
 ) -> None:
-    failing = f"""
-import os, sys
-os.execvp("strace", "strace -qq -o /dev/null -e inject=fdatasync:error=EIO:when=20+".split()
-          + [sys.executable, "-m", "devserver", *{ports}])
-"""
-    with start("-c", failing, cwd=tmp_path) as server:
-        failure = use_until_it_fails(server, tmp_path, ports)
-    assert failure == (
-        f"devserver: Cannot use the database {tmp_path / 'devserver.db'}: "
-        "disk I/O error: Input/output error. Check the disk and start again."
-    )
+    names = {name: tmp_path / name for name in ("notes", "theirs", "damaged", "used")}
+    names["notes"].write_text("my notes")
+    with closing(sqlite3.connect(names["theirs"])) as theirs:
+        theirs.execute("CREATE TABLE promises (id)")
+    open_database(str(names["damaged"])).close()
+    names["damaged"].write_bytes(names["damaged"].read_bytes()[:4096] + b"damage" * 1000)
+    with (
+        socket.create_server(("127.0.0.1", 0)) as taken,
+        closing(open_database(str(names["used"]))),
+    ):
+        content = {path: path.read_bytes() for path in tmp_path.iterdir()}
+        known = {"taken": taken.getsockname()[1], **names}
+        options = f"--port 0 --poll-port 0 {arguments}".format(**known).split()
+        server = run("-m", "devserver", *options, cwd=tmp_path)
+        assert (server.wait(), server.output, len(server.errors)) == (1, [], 1)
+        assert server.errors[0].startswith("devserver: " + error.format(**known))
+        assert all(path.read_bytes() == was for path, was in content.items())
 
 
 def test_the_message_for_windows_names_wsl(tmp_path: Path) -> None:
@@ -180,6 +157,17 @@ runpy.run_module("devserver", run_name="__main__", alter_sys=True)
     ended = run("-c", simulation, cwd=tmp_path)
     assert ended.wait() == 1
     assert ended.errors == ["devserver: This runs on Linux and macOS. On Windows, run it in WSL."]
+
+
+@pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6 loopback address")
+def test_both_loopback_addresses_are_this_server(devserver: Server) -> None:
+    for host in ("127.0.0.1", "[::1]"):
+        assert httpx.get(f"http://{host}:{devserver.port}/promises?id=*").status_code == 200
+        with Listener(f"http://{host}:{devserver.poll_port}", "group", host):
+            pass
+        for port in (devserver.port, devserver.poll_port):
+            url = f"http://{host}:{port}/group/me"
+            assert httpx.get(url, headers={"host": "evil.test"}).status_code == 403
 
 
 def test_with_a_password_everything_but_ping_asks_for_it() -> None:

@@ -14,7 +14,6 @@ from devserver.store.database import open_database
 from tests.api import FAR, claim, complete, create, invoke
 from tests.listener import Listener
 from tests.programs import PATIENCE, Server
-from tests.test_file import database_of
 
 
 def connect(server: Server) -> socket.socket:
@@ -83,7 +82,7 @@ def test_a_notification_that_was_read_is_not_sent_again() -> None:
         with Listener(server.poll_url, "clients", "me") as me:
             notify(api, "p", "poll://uni@clients/me", 12)
             read_until(me, {"p"})
-        path = database_of(server)
+        path = server.db
         server.process.send_signal(signal.SIGTERM)
         with closing(open_database(str(path))) as db:
             (state,) = db.execute("SELECT state FROM tasks WHERE type = 'notify'").fetchone()

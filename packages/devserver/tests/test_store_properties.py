@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import sqlite3
 from collections import Counter
 from contextlib import suppress
-from functools import partial
 from itertools import product
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -50,27 +48,26 @@ if TYPE_CHECKING:
     type Row = dict[str, Any]
 
 NOW = 1_000_000
-FOREVER = (
-    2**62
-)  # later than any time in the test, but sums with it still fit into SQLite's integers
+# Later than any time in the test, but sums with it still fit into SQLite's integers.
+FOREVER = 2**62
 OUT = {"ENQUEUED", "CLAIMED"}
 DONE = {"COMPLETED", "TIMEDOUT"}
 # The columns of a promise that its completion may change.
 OUTCOME = {"state", "value_headers", "value_data", "idempotency_key_for_complete", "completed_on"}
 
-# The columns of a notification that is sent again after a restart.
-SENT = {"state", "process_id", "counter", "expires_at"}
-
 INVOKE = {"resonate:invoke": "poll://any@workers"}
 TIMER = {"resonate:timeout": "true"}
 DELAY = {"resonate:delay": str(NOW + 5_000)}
+WORKER = msgspec.Raw(b'"poll://any@workers/one"')
+CLIENT = msgspec.Raw(b'"poll://uni@clients/two"')
+ELSEWHERE = msgspec.Raw(b'"http://other"')
 
 # Only a few values of each kind, so that they collide.
-ids = st.sampled_from(["a", "b", "c", "d", "e", "f"])
+ids = st.sampled_from("abcdef")
 known = st.runner().flatmap(lambda store: st.sampled_from([*store.rows.promises, "f"]))
 tags = st.sampled_from([{}, INVOKE, INVOKE | TIMER, TIMER, INVOKE | DELAY])
 processes = st.sampled_from(["one", "two"])
-receivers = st.sampled_from(["poll://any@workers/one", "poll://uni@clients/two", "http://other"])
+receivers = st.sampled_from([WORKER, CLIENT, ELSEWHERE])
 timeouts = st.sampled_from([1_000_000, 100_000, 5_000, 0, FOREVER])
 ttls = st.sampled_from([0, 10_000, 2**63 - 1])
 moments = st.runner().flatmap(lambda store: st.sampled_from(store.next_moments()))
@@ -91,40 +88,16 @@ class Rows(NamedTuple):
     callbacks: dict[str, Row]
 
 
-def read(db: sqlite3.Connection) -> Rows:
-    def table(query: str) -> dict[str, Row]:
-        cursor = db.cursor()
-        cursor.row_factory = sqlite3.Row
-        return {row["id"]: dict(row) for row in cursor.execute(query)}
-
-    return Rows(
-        table("SELECT * FROM promises"),
-        table("SELECT * FROM tasks"),
-        table("SELECT * FROM callbacks"),
-    )
-
-
-def without(row: Row, columns: set[str]) -> Row:
-    return {column: value for column, value in row.items() if column not in columns}
-
-
-def check_step(before: Rows, after: Rows) -> None:
-    """Check that no row is lost, and that finished rows do not change."""
-    for promise_id, was in before.promises.items():
-        changeable = OUTCOME if was["state"] == "PENDING" else set[str]()
-        assert without(after.promises[promise_id], changeable) == without(was, changeable)
-    for task_id, was in before.tasks.items():
-        task = after.tasks[task_id]
-        taken_back = was["state"] in OUT and task["state"] == "INIT"
-        assert task["counter"] == was["counter"] + taken_back
-        if was["state"] in DONE:
-            assert task == was
+def read(db: Database) -> Rows:
+    queries = (f"SELECT * FROM {table}" for table in Rows._fields)  # noqa: S608
+    return Rows(*({row["id"]: dict(row) for row in db.execute(query)} for query in queries))
 
 
 class Store(RuleBasedStateMachine):
     """The store's transitions, each in a separate commit, and what the test knows about them.
 
     Args:
+        rows: the rows of the database, and `before`: those before the last transition.
         sent: the tasks that were sent to workers, with their counters.
         awaited: all callbacks that were ever created, each with the promise that it waits for.
     """
@@ -132,15 +105,14 @@ class Store(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.folder = TemporaryDirectory()
-        self.path = str(Path(self.folder.name) / "x.db")
         self.db = self.open()
         self.now = NOW
-        self.rows = self.restarted = read(self.db)
+        self.before = self.rows = self.restarted = read(self.db)
         self.sent: list[TaskRef] = []
         self.awaited: dict[str, str] = {}
 
     def open(self) -> Database:
-        db = open_database(self.path)
+        db = open_database(str(Path(self.folder.name) / "x.db"))
         # This test does not simulate power failures, and waiting for the disk would take long.
         db.execute("PRAGMA synchronous = OFF")
         return db
@@ -149,25 +121,37 @@ class Store(RuleBasedStateMachine):
         self.db.close()
         self.folder.cleanup()
 
-    def run[T](self, transition: Callable[[sqlite3.Connection, int], T]) -> T | None:
+    def run[T](self, transition: Callable[..., T], *args: object, **options: object) -> T | None:
         """Run a transition as the engine does. Returns None if it refuses the request."""
         answer = None
         with transaction(self.db), suppress(ProtocolError):
-            answer = transition(self.db, self.now)
-        before, self.rows = self.rows, read(self.db)
-        check_step(before, self.rows)
+            answer = transition(self.db, *args, self.now, **options)
+        self.before, self.rows = self.rows, read(self.db)
+        self.check_that_nothing_is_lost()
         return answer
 
-    def run_fenced[T](
-        self, caller: Caller, transition: Callable[[sqlite3.Connection, int], T]
-    ) -> T | None:
-        """Run a transition that must not change anything unless the caller has claimed its task."""
-        before = self.rows
-        answer = self.run(transition)
-        if caller.fence and not self.has(before, "CLAIMED", caller.fence):
+    def check_that_nothing_is_lost(self) -> None:
+        for promise_id, was in self.before.promises.items():
+            kept = was.keys() - (OUTCOME if was["state"] == "PENDING" else set())
+            assert {column: self.rows.promises[promise_id][column] for column in kept} == {
+                column: was[column] for column in kept
+            }
+        for task_id, was in self.before.tasks.items():
+            task = self.rows.tasks[task_id]
+            taken_back = was["state"] in OUT and task["state"] == "INIT"
+            assert task["counter"] == was["counter"] + taken_back
+            if was["state"] in DONE:
+                assert task == was
+
+    def check_fence(self, caller: Caller, answer: object) -> None:
+        """Check that a request changed nothing unless its caller has claimed its task."""
+        if caller.fence and not self.has(self.before, "CLAIMED", caller.fence):
             assert answer is None
-            assert self.rows == before
-        return answer
+            assert self.rows == self.before
+
+    def check_only_tasks(self) -> None:
+        """Check that the last transition changed only tasks: it does not wait for the disk."""
+        assert self.rows._replace(tasks={}) == self.before._replace(tasks={})
 
     def tasks_in(self, *states: str) -> list[Row]:
         return [task for task in self.rows.tasks.values() if task["state"] in states]
@@ -179,68 +163,64 @@ class Store(RuleBasedStateMachine):
     @initialize()
     def begin(self) -> None:
         """Create promises and callbacks for the rules that need some."""
-        self.create_with_task("a", 1_000_000, INVOKE, Caller(), "one", 10_000)
-        for promise_id, tags in {"b": INVOKE, "c": {}, "d": {}}.items():
-            self.create(promise_id, 1_000_000, tags, Caller())
+        self.create_with_task("a", 1_000_000, INVOKE, Caller(), TaskClaimer("one", 10_000))
+        for promise_id, its_tags in {"b": INVOKE, "c": {}, "d": {}}.items():
+            self.create(promise_id, 1_000_000, its_tags, Caller())
         for root, promise_id in product("ab", "cd"):
-            self.wait_for(promise_id, root, "poll://any@workers", 1_000_000, Caller())
+            self.wait_for(promise_id, root, WORKER, 1_000_000, Caller())
 
     def next_moments(self) -> list[int]:
         """The next times at which something might happen."""
-        rows = self.rows
-        times = {
-            *(promise["timeout"] for promise in rows.promises.values()),
-            *(task["expires_at"] for task in rows.tasks.values()),
-        }
-        ahead = sorted(time for time in times if self.now < time < FOREVER)
-        return [self.now + 1, *ahead[:3]]
+        times = {row["timeout"] for row in self.rows.promises.values()}
+        times |= {row["expires_at"] for row in self.rows.tasks.values()}
+        return [self.now + 1, *sorted(time for time in times if self.now < time < FOREVER)[:3]]
 
     def sent_lately(self) -> list[TaskRef]:
         """The tasks that were sent to workers and may not be finished."""
-        states = {task_id: task["state"] for task_id, task in self.rows.tasks.items()}
-        lately = [task for task in self.sent if states[task.id] not in DONE]
+        lately = [task for task in self.sent if self.rows.tasks[task.id]["state"] not in DONE]
         return lately[-4:] or self.sent[-1:]
 
     # Promises
 
     @rule(promise_id=ids, timeout=timeouts, tags=tags, caller=callers)
     def create(self, promise_id: str, timeout: int, tags: dict[str, str], caller: Caller) -> None:
-        existed = promise_id in self.rows.promises
         request = CreatePromise(promise_id, timeout=self.now + timeout, tags=tags)
-        answer = self.run_fenced(caller, lambda db, now: promises.create(db, request, caller, now))
+        answer = self.run(promises.create, request, caller)
+        self.check_fence(caller, answer)
         if answer:
-            self.check_created(existed, caller, *answer)
+            self.check_created(caller, *answer)
 
-    @rule(promise_id=ids, timeout=timeouts, tags=tags, caller=callers, process=processes, ttl=ttls)
+    @rule(
+        promise_id=ids,
+        timeout=timeouts,
+        tags=tags,
+        caller=callers,
+        claimer=st.builds(TaskClaimer, processes, ttls),
+    )
     def create_with_task(
         self,
         promise_id: str,
         timeout: int,
         tags: dict[str, str],
         caller: Caller,
-        process: str,
-        ttl: int,
+        claimer: TaskClaimer,
     ) -> None:
         if any(task["root_promise_id"] == promise_id for task in self.tasks_in(*OUT)):
             # A callback can name a root that does not exist yet. Its task can then be out when the
             # root is created with a claimed task. The real server allows this too.
             return
-        existed = promise_id in self.rows.promises
-        request = CreatePromiseAndTask(
-            CreatePromise(promise_id, timeout=self.now + timeout, tags=tags),
-            TaskClaimer(process, ttl),
-        )
-        answer = self.run(lambda db, now: promises.create_with_task(db, request, caller, now))
-        if answer:
-            created, promise, task = answer
-            self.check_created(existed, caller, created, promise)
+        promise = CreatePromise(promise_id, timeout=self.now + timeout, tags=tags)
+        request = CreatePromiseAndTask(promise, claimer)
+        if answer := self.run(promises.create_with_task, request, caller):
+            created, found, task = answer
+            self.check_created(caller, created, found)
             assert (task is not None) == (created and "resonate:invoke" in tags)
             if task:
                 assert self.rows.tasks[task.id]["state"] == "CLAIMED"
                 self.sent.append(TaskRef(task.id, task.counter))
 
-    def check_created(self, existed: bool, caller: Caller, created: bool, promise: Promise) -> None:
-        assert created == (not existed)
+    def check_created(self, caller: Caller, created: bool, promise: Promise) -> None:
+        assert created == (promise.id not in self.before.promises)
         assert promise == find_promise(self.db, promise.id)
         assert promise.idempotency_key_for_create == caller.idempotency_key
 
@@ -251,14 +231,12 @@ class Store(RuleBasedStateMachine):
         caller=callers,
     )
     def complete(self, promise_id: str, state: str, data: bytes, caller: Caller) -> None:
-        was = self.rows.promises.get(promise_id)
         request = CompletePromise(state, Value(data=data))
-        answer = self.run_fenced(
-            caller, lambda db, now: promises.complete(db, promise_id, request, caller, now)
-        )
+        answer = self.run(promises.complete, promise_id, request, caller)
+        self.check_fence(caller, answer)
         if answer:
-            assert was is not None
             completed, promise = answer
+            was = self.before.promises[promise_id]
             assert promise == find_promise(self.db, promise_id)
             assert completed == (was["state"] == "PENDING" and self.now < was["timeout"])
             if completed:
@@ -268,23 +246,20 @@ class Store(RuleBasedStateMachine):
 
     @rule(promise_id=known, root=ids, receiver=receivers, timeout=timeouts, caller=callers)
     def wait_for(
-        self, promise_id: str, root: str, receiver: str, timeout: int, caller: Caller
+        self, promise_id: str, root: str, receiver: msgspec.Raw, timeout: int, caller: Caller
     ) -> None:
-        request = CreateCallback(root, to_raw(receiver), self.now + timeout)
-        answer = self.run_fenced(
-            caller, lambda db, now: promises.create_callback(db, promise_id, request, caller, now)
-        )
-        self.check_callback(promise_id, answer)
+        request = CreateCallback(root, receiver, self.now + timeout)
+        answer = self.run(promises.create_callback, promise_id, request, caller)
+        self.check_fence(caller, answer)
+        self.note_callback(promise_id, answer)
 
     @rule(promise_id=known, name=st.sampled_from("xy"), receiver=receivers, timeout=timeouts)
-    def subscribe(self, promise_id: str, name: str, receiver: str, timeout: int) -> None:
-        request = CreateSubscription(name, to_raw(receiver), self.now + timeout)
-        answer = self.run(
-            lambda db, now: promises.create_subscription(db, promise_id, request, Caller(), now)
-        )
-        self.check_callback(promise_id, answer)
+    def subscribe(self, promise_id: str, name: str, receiver: msgspec.Raw, timeout: int) -> None:
+        request = CreateSubscription(name, receiver, self.now + timeout)
+        answer = self.run(promises.create_subscription, promise_id, request, Caller())
+        self.note_callback(promise_id, answer)
 
-    def check_callback(
+    def note_callback(
         self, promise_id: str, answer: tuple[Callback | None, Promise] | None
     ) -> None:
         if answer:
@@ -306,11 +281,11 @@ class Store(RuleBasedStateMachine):
         def choose(address: Address, _: str) -> str | None:
             return None if address.group == away else address.id or process
 
-        before = self.rows.tasks
-        notified: list[str] = []
-        deliveries = self.run(lambda db, now: dispatch.send_ready(db, choose, now)) or []
+        deliveries = self.run(dispatch.send_ready, choose) or []
+        self.check_only_tasks()
+        notified = []
         for _, process_id, task_id, message in deliveries:
-            was, task = before[task_id], self.rows.tasks[task_id]
+            was, task = self.before.tasks[task_id], self.rows.tasks[task_id]
             assert was["state"] == "INIT"
             assert was["expires_at"] <= self.now < was["timeout"]
             assert (task["state"], task["process_id"]) == ("ENQUEUED", process_id)
@@ -323,87 +298,74 @@ class Store(RuleBasedStateMachine):
                 assert (message.task.id, message.task.counter) == (task_id, task["counter"])
                 self.check_delay(task)
                 self.sent.append(TaskRef(task_id, task["counter"]))
-        out = {t["root_promise_id"] for t in self.rows.tasks.values() if t["state"] in OUT}
-        for task in self.rows.tasks.values():
-            if task["state"] == "INIT" and task["expires_at"] <= self.now:
-                assert task["root_promise_id"] in out, (
-                    "a task waits only for another task of its root"
-                )
+        assert not any(task["expires_at"] <= self.now for task in self.tasks_in("INIT"))
         # The engine does this next, unless the server stops before.
         if not stopped:
-            self.run(lambda db, now: dispatch.complete_notified(db, notified, now))
+            self.run(dispatch.complete_notified, notified)
+            self.check_only_tasks()
             assert all(self.rows.tasks[task_id]["state"] == "COMPLETED" for task_id in notified)
 
     def check_delay(self, task: Row) -> None:
-        if task["type"] == "invoke" and task["counter"] == 1:
-            promise = find_promise(self.db, task["root_promise_id"])
-            assert promise is not None
-            delay = int(promise.tags.get("resonate:delay", "0"))
-            assert delay <= self.now
+        promise = find_promise(self.db, task["root_promise_id"])
+        if promise and task["type"] == "invoke" and task["counter"] == 1:
+            assert int(promise.tags.get("resonate:delay", "0")) <= self.now
 
     @rule(task=sent_or_wrong, process=processes, ttl=ttls)
     def claim(self, task: TaskRef, process: str, ttl: int) -> None:
         request = ClaimTask(id=task.id, counter=task.counter, process_id=process, ttl=ttl)
-        before = self.rows
-        was = before.tasks[task.id]
+        answer = self.run(tasks.claim, request)
+        self.check_only_tasks()
+        was = self.before.tasks[task.id]
         is_same = (was["process_id"], was["counter"]) == (process, task.counter)
-        answer = self.run(lambda db, now: tasks.claim(db, request, now))
-        if self.has(before, "ENQUEUED", request) or (was["state"] == "CLAIMED" and is_same):
+        if self.has(self.before, "ENQUEUED", task) or (was["state"] == "CLAIMED" and is_same):
             assert answer is not None
-            assert self.has(self.rows, "CLAIMED", request)
+            assert self.has(self.rows, "CLAIMED", task)
             assert self.rows.tasks[task.id]["process_id"] == process
             assert answer.root == find_promise(self.db, answer.root_id)
         else:
             # A promise that was completed while its message was on its way may still be claimed.
             is_late = was["state"] in DONE and was["claimed_by"] is None and is_same
             assert (answer is not None) == (is_late and was["type"] == "invoke")
-            assert self.rows == before
+            assert self.rows == self.before
 
     @rule(task=sent_or_wrong)
     def complete_task(self, task: TaskRef) -> None:
-        before = self.rows
-        answer = self.run(lambda db, now: tasks.complete(db, task, now))
-        if self.has(before, "CLAIMED", task):
+        answer = self.run(tasks.complete, task)
+        self.check_only_tasks()
+        if self.has(self.before, "CLAIMED", task):
             assert answer is not None
             assert answer[0]
             assert self.has(self.rows, "COMPLETED", task)
         else:
-            assert self.rows == before
+            assert self.rows == self.before
 
     @rule(task=sent_or_wrong)
     def drop(self, task: TaskRef) -> None:
-        before = self.rows
-        dropped = self.run(lambda db, now: tasks.drop(db, task, now))
-        assert bool(dropped) == self.has(before, "CLAIMED", task)
-        assert (self.rows == before) == (not dropped)
+        dropped = self.run(tasks.drop, task)
+        assert bool(dropped) == self.has(self.before, "CLAIMED", task)
+        assert (self.rows == self.before) == (not dropped)
 
     @precondition(lambda self: self.tasks_in("CLAIMED"))
     @rule(process=processes)
     def heartbeat(self, process: str) -> None:
-        held = [
-            task_id
-            for task_id, task in self.rows.tasks.items()
-            if (task["state"], task["process_id"]) == ("CLAIMED", process)
-        ]
-        assert self.run(lambda db, now: tasks.heartbeat(db, process, now)) == len(held)
-        for task_id in held:
-            task = self.rows.tasks[task_id]
+        renewed = self.run(tasks.heartbeat, process)
+        self.check_only_tasks()
+        leased = [task for task in self.tasks_in("CLAIMED") if task["process_id"] == process]
+        assert renewed == len(leased)
+        for task in leased:
             assert task["expires_at"] == min(self.now + task["ttl"], task["timeout"])
 
     @precondition(lambda self: self.tasks_in("PARKED"))
     @rule()
-    def wake_parked(self) -> None:
+    def connect_processes(self) -> None:
         for group, process in (("workers", "one"), ("clients", "two")):
-            self.run(partial(_wake, group, process))
-        for task in self.tasks_in("PARKED"):
-            assert task["parked_group"] is None
+            self.run(lambda db, _: dispatch.wake_for_connection(db, group, process))  # noqa: B023
+        assert all(task["parked_group"] is None for task in self.tasks_in("PARKED"))
 
     @precondition(lambda self: self.tasks_in(*OUT))
     @rule(process=processes, has_ended=st.booleans())
-    def take_back_of_process(self, process: str, has_ended: bool) -> None:
-        self.run(
-            lambda db, now: dispatch.take_back_of_process(db, process, now, has_ended=has_ended)
-        )
+    def disconnect(self, process: str, has_ended: bool) -> None:
+        self.run(dispatch.take_back_of_process, process, has_ended=has_ended)
         for task in self.tasks_in(*OUT if has_ended else ["ENQUEUED"]):
             assert task["process_id"] != process
 
@@ -415,24 +377,30 @@ class Store(RuleBasedStateMachine):
         if late:
             return  # requests come first
         self.run(deadlines.expire)
-        self.run(dispatch.take_back_expired)
-        for promise in self.rows.promises.values():
+        for promise_id, promise in self.rows.promises.items():
             assert promise["state"] != "PENDING" or promise["timeout"] > self.now
-        for task in self.tasks_in("BLOCKED", "PARKED", *OUT):
-            assert task["expires_at"] > self.now
+            if promise["state"] != self.before.promises[promise_id]["state"]:
+                state = "RESOLVED" if "resonate:timeout" in promise["tags"] else "REJECTED_TIMEDOUT"
+                assert (promise["state"], promise["completed_on"]) == (state, promise["timeout"])
+        self.run(dispatch.take_back_expired)
+        for task_id, was in self.before.tasks.items():
+            is_taken_back = self.rows.tasks[task_id]["counter"] > was["counter"]
+            assert is_taken_back == (was["state"] in OUT and was["expires_at"] <= self.now)
 
     @precondition(lambda self: self.rows != self.restarted)
     @rule()
     def restart(self) -> None:
-        before = self.restarted = self.rows
+        self.restarted = self.rows
         self.db.close()
         self.db = self.open()
-        assert read(self.db) == before
+        assert read(self.db) == self.rows
         self.run(dispatch.recover)
-        assert self.rows._replace(tasks={}) == before._replace(tasks={})
+        self.check_only_tasks()
         for task_id, task in self.rows.tasks.items():
-            changeable = SENT if task["type"] == "notify" else {"expires_at"}
-            assert without(task, changeable) == without(before.tasks[task_id], changeable)
+            if task["type"] != "notify":  # the server sends notifications again
+                assert task == self.before.tasks[task_id] | {"expires_at": task["expires_at"]}
+            if task["state"] == "CLAIMED":
+                assert task["expires_at"] >= min(self.now + task["ttl"], task["timeout"])
 
     # Invariants
 
@@ -452,44 +420,28 @@ class Store(RuleBasedStateMachine):
 
     @invariant()
     def one_task_of_a_root_is_out_at_a_time(self) -> None:
-        out = [
-            t["root_promise_id"]
-            for t in self.rows.tasks.values()
-            if t["state"] in OUT and t["type"] != "notify"
-        ]
+        out = [t["root_promise_id"] for t in self.tasks_in(*OUT) if t["type"] != "notify"]
         assert max(Counter(out).values(), default=0) <= 1
 
     @invariant()
     def a_task_waits_for_its_turn_only_while_another_one_may_have_it(self) -> None:
-        active = {t["root_promise_id"] for t in self.tasks_in("INIT", *OUT)}
-        for task in self.tasks_in("BLOCKED"):
-            assert task["root_promise_id"] in active
+        active = {task["root_promise_id"] for task in self.tasks_in("INIT", *OUT)}
+        assert {task["root_promise_id"] for task in self.tasks_in("BLOCKED")} <= active
 
     @invariant()
     def a_completed_promise_has_no_task_that_is_out(self) -> None:
-        for task in self.rows.tasks.values():
+        for task in self.tasks_in(*OUT):
             root = self.rows.promises.get(task["root_promise_id"])
-            if root and root["state"] != "PENDING" and task["type"] != "notify":
-                assert task["state"] not in OUT
+            assert root is None or root["state"] == "PENDING" or task["type"] == "notify"
 
     @invariant()
     def the_clock_is_watched_while_anything_waits_for_it(self) -> None:
-        times = [
-            *(p["timeout"] for p in self.rows.promises.values() if p["state"] == "PENDING"),
-            *(t["expires_at"] for t in self.tasks_in("BLOCKED", "PARKED", *OUT)),
-        ]
+        times = [p["timeout"] for p in self.rows.promises.values() if p["state"] == "PENDING"]
+        times += [task["expires_at"] for task in self.tasks_in("BLOCKED", "PARKED", *OUT)]
         if times:
             due = deadlines.next_due(self.db)
             assert due is not None
             assert due <= min(times)
-
-
-def _wake(group: str, process: str, db: sqlite3.Connection, _: int) -> None:
-    dispatch.wake_for_connection(db, group, process)
-
-
-def to_raw(receiver: str) -> msgspec.Raw:
-    return msgspec.Raw(msgspec.json.encode(receiver))
 
 
 @pytest.mark.timeout(1800)  # for the long form
