@@ -10,11 +10,10 @@ import httpx
 import pytest
 from hypothesis import settings
 
-from devserver.store.database import open_database
+from devserver.store.database import Database, open_database
 from tests.programs import Server
 
 if TYPE_CHECKING:
-    import sqlite3
     from collections.abc import Iterator
 
 settings.register_profile("long", max_examples=3000)
@@ -69,7 +68,7 @@ def name() -> str:
 
 
 @pytest.fixture
-def db() -> Iterator[sqlite3.Connection]:
+def db() -> Iterator[Database]:
     """An empty store in memory."""
     with closing(open_database(":memory:")) as db:
         yield db

@@ -24,22 +24,17 @@ def connections() -> Connections:
     return connections
 
 
-def send(
-    connections: Connections,
-    address: Address,
-    times: int = 1,
-    unclaimed: dict[str, int] | None = None,
-) -> list[str | None]:
+def send(connections: Connections, address: Address, times: int = 1) -> list[str | None]:
     """Send some messages to an address, and return the processes that get them.
 
     A transaction that sends all of them and then fails must choose the same ones, and change
     nothing.
     """
-    choose = connections.chooser(unclaimed or {})
+    choose = connections.chooser({})
     in_failed_transaction = [choose(address, "invoke") for _ in range(times)]
     chosen = []
     for _ in range(times):
-        process_id = connections.chooser(unclaimed or {})(address, "invoke")
+        process_id = connections.chooser({})(address, "invoke")
         if process_id is not None:
             connections.send(Delivery(address.group, process_id, "task", Message("invoke")))
         chosen.append(process_id)
@@ -47,42 +42,27 @@ def send(
     return chosen
 
 
-def test_members_take_turns(connections: Connections) -> None:
+def test_members_take_turns_but_any_prefers_the_named_process(connections: Connections) -> None:
     assert send(connections, ANY, 4) == ["one", "two", "three", "one"]
-
-
-def test_any_prefers_the_named_process(connections: Connections) -> None:
     assert send(connections, ANY_ONE, 2) == ["one", "one"]
     assert send(connections, ANY) == ["two"]
 
 
 def test_a_silent_process_gets_no_message_until_it_speaks(connections: Connections) -> None:
+    assert connections.chooser({}, silent={"one"})(ANY_ONE, "invoke") == "two"
+    assert send(connections, ANY_ONE) == ["one"], "the transaction was not committed"
     connections.fell_silent("one")
     assert send(connections, ANY_ONE, 3) == ["two", "three", "two"]
-    assert send(connections, ANY, 2) == ["three", "two"]
     assert send(connections, UNI_ONE) == ["one"], "uni allows no other process"
     assert connections.spoke("one") == ["group", "another"]
     assert connections.spoke("one") == []
     assert send(connections, ANY_ONE) == ["one"]
-
-
-def test_a_process_that_falls_silent_in_a_transaction_gets_none_of_its_messages(
-    connections: Connections,
-) -> None:
-    assert connections.chooser({}, silent={"one"})(ANY_ONE, "invoke") == "two"
-    assert send(connections, ANY_ONE) == ["one"], "the transaction was not committed"
-
-
-def test_a_silent_process_gets_a_message_if_the_whole_group_is_silent(
-    connections: Connections,
-) -> None:
     for name in ("one", "two", "three"):
         connections.fell_silent(name)
-    assert send(connections, ANY_ONE) == ["one"]
-    assert None not in send(connections, ANY, 3)
+    assert None not in send(connections, ANY, 3), "the whole group is silent"
 
 
-def test_a_closed_connection_gets_no_message() -> None:
+def test_a_closed_connection_gets_no_message_and_drops_those_that_it_has() -> None:
     connections = Connections()
     one = Connection("group", "one")
     connections.add(one)
@@ -94,6 +74,9 @@ def test_a_closed_connection_gets_no_message() -> None:
     assert send(connections, Address("any", "nobody")) == [None]
     connections.add(one)
     assert connections.members() == [("group", "two", False), ("group", "one", False)]
+    assert send(connections, UNI_ONE) == ["one"]
+    one.close()
+    assert asyncio.run(one.next()) is None
 
 
 def test_a_process_with_unclaimed_messages_gets_only_notifications(
@@ -115,10 +98,3 @@ def test_the_newest_stream_of_a_process_gets_its_messages() -> None:
     assert not connections.remove(newer)
     assert send(connections, UNI_ONE) == ["one"]
     assert asyncio.run(older.next())
-
-
-def test_a_closed_connection_drops_its_unwritten_messages() -> None:
-    one = Connection("group", "one")
-    one.send(Delivery("group", "one", "task", Message("invoke")))
-    one.close()
-    assert asyncio.run(one.next()) is None

@@ -56,8 +56,8 @@ def send(db: sqlite3.Connection, now: int = NOW) -> list[str]:
     return [delivery.task_id for delivery in dispatch.send_ready(db, lambda *_: "one", now)]
 
 
-def claim(db: sqlite3.Connection, task_id: str, now: int = NOW) -> None:
-    tasks.claim(db, ClaimTask(id=task_id, counter=1, process_id="one", ttl=10_000), now)
+def claim(db: sqlite3.Connection, task_id: str, now: int = NOW, counter: int = 1) -> None:
+    tasks.claim(db, ClaimTask(id=task_id, counter=counter, process_id="one", ttl=10_000), now)
 
 
 def test_a_timer_resumes_the_function_that_waits_for_it(db: sqlite3.Connection) -> None:
@@ -93,6 +93,25 @@ def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) 
     assert send(db, restart) == []
     assert tasks.complete(db, TaskRef("__invoke:claimed", 1), restart)[0]
     assert send(db, restart + dispatch.TIME_TO_CLAIM_MS) == ["__invoke:sent"]
+
+
+def test_a_call_pauses_after_it_has_ended_two_processes_at_once(db: sqlite3.Connection) -> None:
+    create(db, "p", INVOKE)
+
+    def end_a_process(now: int, *, has_lived: bool) -> list[dispatch.Suspect]:
+        assert send(db, now) == ["__invoke:p"]
+        (counter,) = db.execute("SELECT counter FROM tasks").fetchone()
+        claim(db, "__invoke:p", now, counter)
+        if has_lived:
+            tasks.heartbeat(db, "one", now + 2_501)  # after more than a quarter of the lease
+        return dispatch.take_back_of_process(db, "one", now, has_ended=True)
+
+    for has_lived in (False, True, True):
+        assert end_a_process(NOW, has_lived=has_lived) == []
+    assert end_a_process(NOW, has_lived=False) == [("p", 2, dispatch.FIRST_PAUSE_MS)]
+    assert send(db, NOW + dispatch.FIRST_PAUSE_MS - 1) == []
+    again = end_a_process(NOW + dispatch.FIRST_PAUSE_MS, has_lived=False)
+    assert again == [("p", 3, 2 * dispatch.FIRST_PAUSE_MS)]
 
 
 def test_tasks_get_their_turn_in_the_order_of_their_promises(db: sqlite3.Connection) -> None:
