@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 from typing import TYPE_CHECKING
@@ -34,21 +33,25 @@ def port(request: pytest.FixtureRequest, guarded: Server) -> int:
     return guarded.port if request.param == "api" else guarded.poll_port
 
 
-def ask(port: int, *headers: str, request: str = "", auth: str = BASIC) -> tuple[int, str]:
+def ask(
+    port: int, *headers: str, request: str = "GET /poll/g/i HTTP/1.1", auth: str = BASIC
+) -> tuple[int, str]:
     """Send the head of a request, and return the status and the body.
 
     Args:
         port: the port, which also replaces `PORT` in the headers.
         headers: lines of the head.
-        request: the request line. If it is empty, a GET that works on both ports' paths.
+        request: the request line. The default opens a stream on both ports.
         auth: another line of the head.
     """
     with (
         socket.create_connection(("127.0.0.1", port), timeout=60) as connection,
         connection.makefile("rb") as stream,
     ):
-        lines = [request or "GET /poll/g/i HTTP/1.1", *headers, auth]
-        connection.sendall(("\r\n".join(lines).replace("PORT", str(port)) + "\r\n\r\n").encode())
+        lines = "\r\n".join([request, *headers, auth, "connection: close"]).replace(
+            "PORT", str(port)
+        )
+        connection.sendall(f"{lines}\r\n\r\n".encode())
         return read_answer(stream)
 
 
@@ -62,42 +65,39 @@ def read_answer(stream: BinaryIO) -> tuple[int, str]:
     return status, stream.read(length).decode()
 
 
-def detail(body: str) -> str:
-    text: str = json.loads(body)["error"]["details"][0]["message"]
-    return text
+# Hosts, and how they are answered. Browsers take those in the fourth line for other machines.
+HOSTS = """
+200 localhost localhost:PORT LocalHost:PORT localhost.:PORT localhost: any.name.localhost:PORT
+200 127.0.0.1:PORT 127.0.0.2 192.168.178.20:PORT [::1]:PORT [::1] [2001:DB8::1]:PORT
+200 [fe80::1%25eth0]:PORT proxy.test Proxy.Test.:443 other.test:PORT HOSTNAME:PORT HOSTNAME
+403 0.0.0.0:PORT [::]:PORT [::ffff:127.0.0.1]:PORT [::ffff:7f00:1]
+403 evil.test localhost.evil.test:PORT evillocalhost 127.0.0.1.evil.test 127.1 0x7f000001
+403 evilproxy.test proxy.test.evil.test sub.proxy.test localhost,evil.test löcalhost:PORT
+400 me:secret@localhost localhost@evil.test http://localhost localhost/ localhost:x localhost:1:2
+400 localhost:123456 localhost:1٢ ::1 [::1 [::1]x [evil.test] :PORT
+"""
+REASONS = {200: "", 400: "one valid Host header", 403: "start devserver with --allow-host"}
 
 
-def test_the_servers_own_names_are_answered(port: int) -> None:
-    hosts = ["localhost", "localhost:PORT", "LocalHost:PORT", "localhost.:PORT", "localhost:"]
-    hosts += [" \tlocalhost:PORT \t", "any.name.localhost:PORT", "127.0.0.1:PORT", "127.0.0.2"]
-    hosts += ["192.168.178.20:PORT", "[::1]:PORT", "[::1]", "[2001:DB8::1]:PORT"]
-    hosts += ["[fe80::1%25eth0]:PORT", "proxy.test", "Proxy.Test.:443", "other.test:PORT"]
-    hosts += [f"{socket.gethostname()}:PORT", socket.gethostname().upper()]
-    for host in hosts:
-        assert ask(port, f"host: {host}")[0] == 200, host
-
-
-def test_other_names_are_refused(port: int) -> None:
-    names = ["evil.test", "localhost.evil.test", "evillocalhost", "127.0.0.1.evil.test", "127.1"]
-    names += ["0x7f000001", "proxy.test.evil.test", "evilproxy.test", "sub.proxy.test"]
-    for name in [*names, "localhost,evil.test"]:
-        status, body = ask(port, f"host: {name}:PORT")
-        assert status == 403
-        assert f"--allow-host {name}." in detail(body)
-    any_address = "0.0.0.0"  # noqa: S104
-    for host in ("l\u00f6calhost", any_address, "[::]", "[::ffff:127.0.0.1]", "[::ffff:7f00:1]"):
-        assert ask(port, f"host: {host}:PORT")[0] == 403, host
+def test_a_host_must_be_one_of_the_servers_names(port: int) -> None:
+    for status, *hosts in map(str.split, HOSTS.strip().splitlines()):
+        for host in hosts:
+            name = host.replace("HOSTNAME", socket.gethostname().upper())
+            answered, body = ask(port, f"host: {name}")
+            assert answered == int(status), name
+            assert REASONS[answered] in body
+    assert ask(port, "host: \tlocalhost ")[0] == 200
 
 
 def test_a_request_needs_one_valid_host(port: int) -> None:
-    hosts = ["", "me:secret@localhost", "localhost@evil.test", "http://localhost", "localhost/"]
-    hosts += ["localhost evil.test", "localhost:x", "localhost:1:2", "localhost:" + "1" * 5_000]
-    hosts += ["localhost:\N{ARABIC-INDIC DIGIT ONE}", "::1", "[::1", "[::1]x", "[evil.test]"]
-    heads = [[], ["host: localhost", "host: localhost"], ["host: localhost", "host: evil.test"]]
-    for lines in [*heads, *([f"host: {host}"] for host in [*hosts, ":PORT"])]:
-        status, body = ask(port, *lines)
-        assert status == 400, lines
-        assert detail(body) == "The request must have one valid Host header."
+    twice = [["host: localhost", f"host: {host}"] for host in ("localhost", "evil.test")]
+    for lines in ([], ["host:"], ["host: localhost evil.test"], *twice):
+        assert ask(port, *lines)[0] == 400, lines
+    # A target with a host does not replace the header.
+    for target in ("http://localhost:PORT", "http://evil.test", "http://"):
+        request = f"GET {target}/poll/g/i HTTP/1.1"
+        assert ask(port, request=request)[0] == 400
+        assert ask(port, "host: evil.test", request=request)[0] in {400, 403}
 
 
 def test_http_1_0_needs_no_host(port: int) -> None:
@@ -108,13 +108,6 @@ def test_http_1_0_needs_no_host(port: int) -> None:
         (["origin: http://localhost:PORT"], 403),
     ):
         assert ask(port, *lines, request="GET /poll/g/i HTTP/1.0")[0] == status
-
-
-def test_a_target_with_a_host_does_not_replace_the_host(port: int) -> None:
-    for target in ("http://localhost:PORT", "http://evil.test", "http://"):
-        request = f"GET {target}/poll/g/i HTTP/1.1"
-        assert ask(port, request=request)[0] == 400
-        assert ask(port, "host: evil.test", request=request)[0] in {400, 403}
 
 
 def test_only_the_servers_own_origin_is_answered(port: int) -> None:
@@ -130,7 +123,7 @@ def test_only_the_servers_own_origin_is_answered(port: int) -> None:
         lines = "host: localhost:PORT", f"origin: {origin}", "sec-fetch-site: same-origin"
         status, body = ask(port, *lines)
         assert status == 403, origin
-        assert "another origin" in detail(body)
+        assert "another origin" in body
 
 
 def test_pages_of_other_sites_can_only_link_to_the_page(guarded: Server) -> None:
@@ -184,22 +177,22 @@ def test_a_refusal_comes_before_the_password_and_the_body(port: int) -> None:
 
 
 def test_each_request_of_a_connection_is_checked(guarded: Server) -> None:
-    body = b"GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n"
-    good = f"GET /promises?id=* HTTP/1.1\r\nhost: localhost\r\n{BASIC}\r\n\r\n".encode()
-    bad = f"POST /promises HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(body)}\r\n"
-    bad += f"origin: http://evil.test\r\n{BASIC}\r\n\r\n"
+    ping = "GET /ping HTTP/1.1\r\nhost: localhost\r\n\r\n"
+    good = f"GET /promises?id=* HTTP/1.1\r\nhost: localhost\r\n{BASIC}\r\n\r\n"
+    bad = f"POST /promises HTTP/1.1\r\nhost: localhost\r\ncontent-length: {len(ping)}\r\n"
+    bad += f"origin: http://evil.test\r\n{BASIC}\r\n\r\n{ping}"
     with (
         socket.create_connection(("127.0.0.1", guarded.port), timeout=60) as connection,
         connection.makefile("rb") as stream,
     ):
-        for request, status in ((good, 200), (bad.encode() + body, 403), (good, 200)):
-            connection.sendall(request)
-            answered, text = read_answer(stream)
-            assert answered == status
-            assert "ok" not in text, "the server has taken a body for a request"
+        for request, expected in ((good, 200), (bad, 403), (good, 200)):
+            connection.sendall(request.encode())
+            status, body = read_answer(stream)
+            assert status == expected
+            assert "ok" not in body, "the server has taken a body for a request"
 
 
-@pytest.mark.parametrize("name", ["http://proxy.test", "proxy.test:80", "a b", ""])
+@pytest.mark.parametrize("name", ["http://proxy.test", "proxy.test:80"])
 def test_a_name_to_allow_has_no_scheme_and_no_port(name: str) -> None:
     ended = run("-m", "devserver", "--memory", f"--allow-host={name}")
     assert ended.wait() == 2

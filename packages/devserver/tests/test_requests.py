@@ -1,4 +1,7 @@
-"""Input that SDKs do not send: the server answers clearly, and keeps running."""
+"""Requests that SDKs do not send: the server answers clearly, and keeps running.
+
+The recorded answers in `differential` have the ordinary requests, and malformed ones.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from devserver.http.requests import MAX_BODY
-from tests.api import create
+from devserver.store.models import MAX_ID, MAX_PATTERN, MAX_TAGS
+from tests.api import FAR, complete, create
 from tests.programs import Server
 
 if TYPE_CHECKING:
@@ -44,11 +48,9 @@ values = st.recursive(
     ),
     max_leaves=12,
 )
-header = st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f")
+header = st.text(st.characters(min_codepoint=32, max_codepoint=255, exclude_characters="\x7f"))
 headers = st.dictionaries(
-    st.sampled_from(HEADERS),
-    st.text(header).map(lambda text: text.strip().encode("latin-1")),
-    max_size=2,
+    st.sampled_from(HEADERS), header.map(lambda text: text.strip().encode("latin-1")), max_size=2
 )
 
 
@@ -75,6 +77,11 @@ def test_any_request_has_a_clear_answer(
     assert response.status_code < 500, response.text
 
 
+def test_an_answer_names_the_version_of_the_protocol(api: httpx.Client) -> None:
+    """The TypeScript SDK warns without it."""
+    assert api.get("/promises/absent").headers["resonate-version"] == "0.8.2"
+
+
 NESTED = "[" * 100_000 + "]" * 100_000
 
 
@@ -86,28 +93,52 @@ NESTED = "[" * 100_000 + "]" * 100_000
         ('{"id": null, "recv": ' + '{"a":' * 50_000 + "1" + "}" * 50_000 + "}", 400),
         ('{"id": "' + "x" * MAX_BODY + '"}', 413),
         ('{"id": "\\ud800"}', 400),
+        (b'{"id": "\xff"}', 400),
+        ('{"id": "x", "tags": {"a": 1}}', 400),
         ('{"id": "x", "timeout": ' + "9" * 5_000 + "}", 400),
         ('{"id": "x", "tags": {"resonate:invoke": "' + "[" * 50_000 + '"}}', 201),
         ('{"id": "delay", "tags": {"resonate:delay": "' + "9" * 5_000 + '"}}', 201),
+        ('{"id": "long", "tags": {"": "' + "x" * (MAX_TAGS + 1) + '"}}', 400),
+        ('{"id": "' + "x" * MAX_ID + '"}', 201),
     ],
 )
-def test_monstrous_bodies_have_a_clear_answer(api: httpx.Client, body: str, status: int) -> None:
+def test_odd_bodies_have_a_clear_answer(api: httpx.Client, body: str, status: int) -> None:
     response = api.post("/promises", content=body)
     assert response.status_code == status, response.text[:300]
 
 
-def test_monstrous_queries_have_a_clear_answer(api: httpx.Client) -> None:
+@pytest.mark.parametrize(
+    "odd", ["x\ny", "\x1b]52;c;eA==\x07", "\x7f", "\x9b31m", "x" * (MAX_ID + 1)]
+)
+def test_control_characters_and_long_ids_are_refused(api: httpx.Client, odd: str) -> None:
+    recv = {"recv": "poll://any@g", "timeout": FAR}
+    schedule = {"id": "s", "cron": "* * * * *", "promiseId": "p"}
+    for path, body in (
+        ("/promises", {"id": odd}),
+        ("/promises/task", {"promise": {"id": odd}, "task": {"processId": "p", "ttl": 1}}),
+        ("/promises/callback/p", {"rootPromiseId": odd} | recv),
+        ("/promises/subscribe/p", {"id": odd} | recv),
+        ("/schedules", schedule | {"id": odd}),
+        ("/schedules", schedule | {"promiseId": odd}),
+    ):
+        assert api.post(path, json=body).status_code == 400, path
+
+
+def test_long_queries_and_headers_are_refused(api: httpx.Client) -> None:
     nested = urlsafe_b64encode(b"[" * 12_000 + b"]" * 12_000).decode()
     for query in (f"cursor={nested}", *(f"id={wild * 20_000}" for wild in ("x", "*", "%25"))):
         assert api.get(f"/promises?{query}").status_code == 400
+    assert api.get(f"/promises?id={'x' * (MAX_PATTERN + 1)}").status_code == 400
+    headers = {"idempotency-key": "x" * (MAX_ID + 1)}
+    assert api.post("/promises", json={"id": "y"}, headers=headers).status_code == 400
 
 
 def test_ids_that_make_the_same_task_do_no_harm(api: httpx.Client) -> None:
     for leaf, root in (("b:c", "a"), ("c", "a:b")):
         create(api, leaf)
-        body = {"rootPromiseId": root, "recv": "poll://any@g", "timeout": 4_000_000_000_000}
+        body = {"rootPromiseId": root, "recv": "poll://any@g", "timeout": FAR}
         assert api.post(f"/promises/callback/{leaf}", json=body).status_code == 201
-        assert api.patch(f"/promises/{leaf}", json={"state": "RESOLVED"}).status_code == 201
+        complete(api, leaf)
 
 
 def test_a_search_for_large_promises_has_several_pages(api: httpx.Client) -> None:
