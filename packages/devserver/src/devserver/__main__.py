@@ -1,4 +1,4 @@
-"""`python -m devserver`: the command line."""
+"""`devserver`, or `python -m devserver`: the command line."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def _say(text: str) -> None:
 
 def _parse_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
-        prog="python -m devserver",
+        prog="devserver",
         description="A small durable server for one machine. For the Resonate Python SDK 0.6.x, "
         "it replaces the legacy `resonate serve` (up to v0.8.2).",
     )
