@@ -54,6 +54,23 @@ def complete(
     return promise
 
 
+def wait_for(api: httpx.Client, root: str, leaf: str, address: str = "poll://any@workers") -> None:
+    """Let the function of the promise `root` be resumed when the promise `leaf` is complete."""
+    body = {"rootPromiseId": root, "recv": address, "timeout": FAR}
+    api.post(f"/promises/callback/{leaf}", json=body).raise_for_status()
+
+
+def subscribe(api: httpx.Client, promise_id: str, client: str) -> None:
+    """Let a client of the group `clients` be notified when a promise is complete."""
+    body = {"id": client, "recv": f"poll://uni@clients/{client}", "timeout": FAR}
+    api.post(f"/promises/subscribe/{promise_id}", json=body).raise_for_status()
+
+
+def complete_task(api: httpx.Client, task: tuple[str, int]) -> httpx.Response:
+    """Complete a claimed task, given as its id and counter."""
+    return api.post("/tasks/complete", json={"id": task[0], "counter": task[1]})
+
+
 def claim(
     api: httpx.Client, task: tuple[str, int], process: str, ttl: int = 60_000
 ) -> httpx.Response:

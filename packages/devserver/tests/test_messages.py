@@ -15,7 +15,7 @@ import pytest
 
 from devserver.store.database import open_database
 from devserver.store.dispatch import MAX_UNCLAIMED
-from tests.api import FAR, claim, complete, create, invoke
+from tests.api import claim, complete, complete_task, create, invoke, subscribe
 from tests.listener import Listener
 from tests.programs import PATIENCE, Server
 
@@ -42,7 +42,7 @@ def test_the_tasks_of_a_process_that_ends_go_to_another_one(
         with Listener(poll_url, name, "two") as two:
             one.close()
             assert two.next_task() == (task_id, counter + 1)
-            late = api.post("/tasks/complete", json={"id": task_id, "counter": counter})
+            late = complete_task(api, (task_id, counter))
             assert late.status_code == 403, "it runs after all, but too late"
             claim(api, (task_id, counter + 1), "two").raise_for_status()
 
@@ -105,8 +105,7 @@ def test_a_stream_needs_a_get_request_a_group_and_an_id(api: httpx.Client, poll_
 def notify(api: httpx.Client, promise_id: str, client: str, size: int) -> None:
     """Resolve a promise with a value of a size, so that the server notifies a client."""
     create(api, promise_id)
-    body = {"id": "me", "recv": f"poll://uni@clients/{client}", "timeout": FAR}
-    api.post(f"/promises/subscribe/{promise_id}", json=body).raise_for_status()
+    subscribe(api, promise_id, client)
     complete(api, promise_id, value="A" * size)
 
 

@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from devserver.http.requests import MAX_BODY
 from devserver.store.models import MAX_ID, MAX_PATTERN, MAX_TAGS
-from tests.api import FAR, complete, create
+from tests.api import FAR, complete, create, wait_for
 from tests.programs import Server
 
 if TYPE_CHECKING:
@@ -136,8 +136,7 @@ def test_long_queries_and_headers_are_refused(api: httpx.Client) -> None:
 def test_ids_that_make_the_same_task_do_no_harm(api: httpx.Client) -> None:
     for leaf, root in (("b:c", "a"), ("c", "a:b")):
         create(api, leaf)
-        body = {"rootPromiseId": root, "recv": "poll://any@g", "timeout": FAR}
-        assert api.post(f"/promises/callback/{leaf}", json=body).status_code == 201
+        wait_for(api, root, leaf)
         complete(api, leaf)
 
 
