@@ -2,7 +2,7 @@
 // Everything that comes from promises is put in as text, never as HTML.
 
 import { Baton } from "./baton.js";
-import { find, set } from "./document.js";
+import { find, make, set, update } from "./document.js";
 import { messageOf, saveHtml } from "./export.js";
 import { Feed } from "./feed.js";
 import { Model } from "./model.js";
@@ -104,7 +104,8 @@ function tell(run) {
   // A number and its unit stay on one line.
   const words = run ? sentence(model, runs, run).replace(/(\d) (ms|s|min|h|d)\b/g, "$1\u00a0$2") : "";
   find("sentence").hidden = !words;
-  set(find("sentence"), "textContent", words);
+  // An id moves to the next line as a whole.
+  update(find("sentence"), words.split(/(\S*-\S*)/).map((part, i) => (i % 2 ? make("span", part) : new Text(part))));
   // A screen reader hears what happened, not how the seconds pass.
   const shape = words.replace(/[\d.]+\u00a0(ms|s|min|h|d)\b/g, "");
   if (shape === said.shape || Date.now() - said.on < QUIET) return;
