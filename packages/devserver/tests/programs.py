@@ -156,6 +156,7 @@ class Server:
         below: Sequence[str] = (),
     ) -> None:
         self._resonate = resonate
+        self.is_real = resonate is not None
         self._options = options
         self.below = below
         self._cleanup = ExitStack()

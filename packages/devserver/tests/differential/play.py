@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import queue
+import json
 import re
-import threading
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
@@ -19,28 +19,38 @@ if TYPE_CHECKING:
 
     type Step = dict[str, Any]
 
-# How long a message may take (seconds). The real server checks timers and leases once a second.
-MESSAGE_TIMEOUT = 5.0
-# How long to wait for a message that should not come (seconds).
-SILENCE = 1.5
+FOLDER = Path(__file__).with_name("recorded")
+NAMES = sorted(path.stem for path in FOLDER.glob("*.jsonl"))
 
-TIMES = {"timeout", "createdOn", "completedOn"}
-# Those that a request can set, and those that depend on the day.
+AN_HOUR = 3_600_000
+# The times that a request can set, those of an event, and those that depend on the day.
 GIVEN_TIMES = {"timeout", "completedOn"}
+EVENT_TIMES = {"timeout", "createdOn", "completedOn"}
 RUN_TIMES = {"lastRunTime", "nextRunTime"}
 # Milliseconds since the epoch within a text, as in the id of a schedule's promise.
 TIMESTAMP = re.compile(r"(?<!\d)1[5-9]\d{11}(?!\d)")
+
+
+def file_of(name: str) -> Path:
+    """Return the file of a recorded sequence."""
+    return FOLDER / f"{name}.jsonl"
+
+
+def read(name: str) -> tuple[list[Step], list[Any]]:
+    """Read the steps of a recorded sequence, and the real server's answer to each."""
+    text = file_of(name).read_text(encoding="utf-8")
+    pairs = [json.loads(line) for line in text.splitlines()]
+    return [step for step, _ in pairs], [answer for _, answer in pairs]
 
 
 def play(steps: list[Step], server: Server) -> list[Any]:
     """Play the steps, one after the other.
 
     Args:
-        steps: each with one key. `send` is method, path, headers and body: in paths and bodies,
-            `@+n` stands for n ms after the begin, and `<cursor>` for the last cursor. `listen`,
-            `receive`, `silence` and `close` name a stream as `group/id`. `wait` and
-            `settle` are in seconds. A stream whose name begins with `/poll/` is opened on the
-            port of the API.
+        steps: each with one key. `send` is method, path, headers and body: in bodies, `@+n` stands
+            for n ms after the begin, and in paths, `<cursor>` for the last cursor. `listen` and
+            `receive` name a stream as `group/id`, or as `/poll/group/id` on the port of the API.
+            `wait` is in seconds; so is `settle`, which only the real server needs.
         server: the server.
 
     Returns:
@@ -57,7 +67,7 @@ class _Player:
         self._stack = stack
         self._server = server
         self._client = stack.enter_context(httpx.Client(base_url=server.url, timeout=30))
-        self._streams: dict[str, tuple[Listener, queue.SimpleQueue[Any]]] = {}
+        self._listeners: dict[str, Listener] = {}
         self._begin = time.time_ns() // 1_000_000
         self._offsets: set[int] = set()
         self._cursor = ""
@@ -66,23 +76,19 @@ class _Player:
         match kind:
             case "send":
                 return self._send(*argument)
+            case "listen":
+                on_api_port = argument.startswith("/poll/")
+                url = f"{self._server.url}/poll" if on_api_port else self._server.poll_url
+                listener = Listener(url, *argument.removeprefix("/poll/").split("/", 1))
+                self._listeners[argument] = self._stack.enter_context(listener)
+            case "receive":
+                return self._comparable(self._listeners[argument].next())
             case "wait":
                 time.sleep(argument)
-            case "settle":
+            case "settle" if self._server.is_real:
                 # The real server may finish the effects of a request during the next one.
                 self._client.get("/promises/settle")
                 time.sleep(argument)
-            case "listen":
-                self._listen(argument)
-            case "receive":
-                return self._comparable(self._streams[argument][1].get(timeout=MESSAGE_TIMEOUT))
-            case "silence":
-                try:
-                    return self._comparable(self._streams[argument][1].get(timeout=SILENCE))
-                except queue.Empty:
-                    return None
-            case "close":
-                self._streams.pop(argument)[0].close()
         return None
 
     def _send(self, method: str, path: str, headers: dict[str, str], body: Any) -> Any:
@@ -108,26 +114,6 @@ class _Player:
                 answer = {"error": answer["error"]["code"]}
         return [response.status_code, self._comparable(answer)]
 
-    def _listen(self, name: str) -> None:
-        if name.startswith("/poll/"):
-            url, group_and_id = f"{self._server.url}/poll", name.removeprefix("/poll/")
-        else:
-            url, group_and_id = self._server.poll_url, name
-        listener = Listener(url, *group_and_id.split("/", 1))
-        self._stack.callback(listener.close)
-        messages: queue.SimpleQueue[Any] = queue.SimpleQueue()
-
-        def read() -> None:
-            try:
-                while message := listener.next():
-                    messages.put(message)
-            except (httpx.HTTPError, RuntimeError):
-                pass  # closed by the test
-            messages.put("end")
-
-        threading.Thread(target=read, daemon=True).start()
-        self._streams[name] = listener, messages
-
     def _with_times(self, value: Any) -> Any:
         match value:
             case dict():
@@ -144,7 +130,7 @@ class _Player:
                 return {
                     name: self._comparable(item, name)
                     for name, item in value.items()
-                    if not self._is_excused(name, value)
+                    if not _is_excused(name, value)
                 }
             case list():
                 return [self._comparable(item) for item in value]
@@ -152,7 +138,7 @@ class _Player:
                 return f"@{value - self._begin:+d}"
             case int() if key in RUN_TIMES:
                 return "<time>"
-            case int() if key in TIMES and abs(value - self._begin) < 120_000:
+            case int() if key in EVENT_TIMES and abs(value - self._begin) < AN_HOUR:
                 return "<time>"
             case str() if key == "cursor":
                 return "<cursor>"
@@ -161,11 +147,11 @@ class _Player:
             case _:
                 return value
 
-    @staticmethod
-    def _is_excused(name: str, value: dict[str, Any]) -> bool:
-        """Tell whether a field differs on purpose, because the real server leaves it empty."""
-        # The root promise of a callback.
-        callback = name == "rootPromiseId" and "promiseId" in value
-        # Most fields of a schedule that a search finds.
-        schedule = name in {"promiseId", "promiseTimeout", "promiseParam", "promiseTags", "desc"}
-        return callback or (schedule and "cron" in value)
+
+def _is_excused(name: str, value: dict[str, Any]) -> bool:
+    """Tell whether a field differs on purpose, because the real server leaves it empty."""
+    # The root promise of a callback.
+    callback = name == "rootPromiseId" and "promiseId" in value
+    # Most fields of a schedule that a search finds.
+    schedule = name in {"promiseId", "promiseTimeout", "promiseParam", "promiseTags", "desc"}
+    return callback or (schedule and "cron" in value)

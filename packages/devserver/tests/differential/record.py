@@ -6,9 +6,9 @@ To add a sequence, write its steps into a new file, each as `[step, null]`, and 
 from __future__ import annotations
 
 import argparse
+import json
 
-from tests.differential import answers
-from tests.differential.play import play
+from tests.differential.play import NAMES, file_of, play, read
 from tests.programs import Server
 
 
@@ -18,10 +18,12 @@ def main() -> None:
     parser.add_argument("--resonate", metavar="BINARY", required=True)
     parser.add_argument("names", nargs="*", help="which sequences (default: all)")
     args = parser.parse_args()
-    for name in args.names or answers.NAMES:
-        steps, _ = answers.read(name)
+    for name in args.names or NAMES:
+        steps, _ = read(name)
         with Server(args.resonate) as server:
-            answers.write(name, steps, play(steps, server))
+            pairs = zip(steps, play(steps, server), strict=True)
+            lines = [json.dumps(pair, sort_keys=True) for pair in pairs]
+        file_of(name).write_text("\n".join(lines) + "\n", encoding="utf-8")
         print(f"{name}: {len(steps)} steps")
 
 
