@@ -465,6 +465,11 @@ def test_the_keyboard_reaches_everything(page: Page, api: httpx.Client) -> None:
     ]:
         page.keyboard.press(key)
         expect(focused).to_be_focused()
+    page.reload()
+    row_of(page, "k-2").click()
+    for key in ("Escape", "ArrowDown"):
+        page.keyboard.press(key)
+    expect(row_of(page, "k-1")).to_be_focused()
 
 
 def test_what_others_write_is_text(page: Page, devserver: Server, api: httpx.Client) -> None:

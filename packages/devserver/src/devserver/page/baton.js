@@ -178,7 +178,8 @@ function arrow({ from, to, at, isReturn }, { axis, x, lane, places }) {
 function drawIncident(parts, add, incident, { axis, x, width, lane, places, adders }) {
   const { at, kind, process, losses, stored } = incident;
   if (at < axis.from || at > axis.to) return;
-  const ran = losses.filter(({ attempt }) => attempt.claimedOn !== undefined).map(({ call }) => nameOf(call));
+  const cut = losses.filter(({ attempt }) => attempt.claimedOn !== undefined);
+  const ran = cut.map(({ call }) => nameOf(call));
   const start = `${process.name} ${verb(incident)}`;
   const lost = `${listed(ran)} cut off`;
   const untouched = `, ${count(stored, "stored call")} untouched`;
@@ -193,7 +194,7 @@ function drawIncident(parts, add, incident, { axis, x, width, lane, places, adde
     parts.push(path(`M${x(at)} ${middle}L${x(again.from) + 1} ${end > y ? end + lane - BLOCK - BELOW - 1 : end + lane - BELOW + 1}`, "again"));
   }
   if (ran.length) parts.push(text(x(at), middle + 5, "✕", "cross"));
-  for (const { call, again } of losses.slice(0, 1)) {
+  for (const { call, again } of cut.slice(0, 1)) {
     const note = again && `${nameOf(call)} again, ${seconds(again.from - at)} after ${kind === "killed" ? "the kill" : "its lease ended"}`;
     const isRoom = note && x(at) + 12 + note.length * CHARACTER < width;
     // The lane of a worker that was killed is empty from here on.

@@ -259,5 +259,5 @@ export function doing(call, model) {
   const { timer, ids } = model.waits(call);
   if (timer) return `pauses for ${seconds((timer.timeout ?? now) - now)} more`;
   if (!ids.length) return call.tasks.size ? "waits" : "pending";
-  return `waits for ${shortId(ids[0], call.root.id)}${ids.length > 1 ? ` and ${ids.length - 1} more` : ""}`;
+  return `waits for ${shortId(ids[0], call.id)}${ids.length > 1 ? ` and ${ids.length - 1} more` : ""}`;
 }

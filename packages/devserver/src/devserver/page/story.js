@@ -90,7 +90,7 @@ function again(losses, { at }, model) {
   const isOne = losses.length === 1;
   if (steps.length === losses.length) {
     const names = listed([...new Set(steps.map(({ process }) => process.name))]);
-    return `${names} restarted ${isOne ? "it" : "them"} after ${seconds(Math.max(...steps.map(({ from }) => from)) - at)}`;
+    return `${names} ${losses[0].attempt.claimedOn === undefined ? "started" : "restarted"} ${isOne ? "it" : "them"} after ${seconds(Math.max(...steps.map(({ from }) => from)) - at)}`;
   }
   const waits = losses.some(({ call }) => isPending(call) && model.openAttempt(call)?.processId === undefined);
   if (waits) return isOne ? "it waits for a worker" : "they wait for a worker";
