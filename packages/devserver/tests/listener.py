@@ -11,25 +11,11 @@ from tests.programs import PATIENCE
 
 
 class Listener:
-    """Listens at `poll://…@group/id` until it is closed.
+    """Listens at `poll://…@group/id` on a server's message port until it is closed."""
 
-    Args:
-        poll_url: the server's message port.
-        group: the group to join.
-        id: the id of the connection.
-        auth: the user name and the password, if the server needs them.
-    """
-
-    def __init__(
-        self,
-        poll_url: str,
-        group: str,
-        id: str,  # noqa: A002
-        *,
-        auth: tuple[str, str] | None = None,
-    ) -> None:
+    def __init__(self, poll_url: str, group: str, id: str) -> None:  # noqa: A002
         self.id = id
-        self._client = httpx.Client(timeout=PATIENCE, auth=auth)
+        self._client = httpx.Client(timeout=PATIENCE)
         request = self._client.build_request("GET", f"{poll_url}/{group}/{id}")
         self._response = self._client.send(request, stream=True)
         assert self._response.status_code == 200
