@@ -130,6 +130,21 @@ def test_tasks_get_their_turn_in_the_order_of_their_promises(db: sqlite3.Connect
         claim(db, following)
 
 
+def test_calls_that_wait_for_their_turn_leave_a_worker_room_for_others(
+    db: sqlite3.Connection,
+) -> None:
+    leaves = [f"leaf-{i}" for i in range(dispatch.MAX_UNCLAIMED)]
+    create(db, "root")
+    for leaf in leaves:
+        create(db, leaf)
+        wait_for(db, "root", leaf)
+        resolve(db, leaf)
+    create(db, "other", INVOKE)
+    assert dispatch.send_ready(db, lambda *_: None, NOW) == []
+    dispatch.wake_for_connection(db, "workers", "one")
+    assert send(db) == ["__resume:root:leaf-0", "__invoke:other"]
+
+
 def test_no_transition_reads_all_finished_work(db: sqlite3.Connection) -> None:
     statements: set[str] = set()
     db.set_trace_callback(statements.add)

@@ -110,6 +110,9 @@ def _decide(db: sqlite3.Connection, row: sqlite3.Row, choose: Choose, now: int) 
         if target is not None and process_id is not None:
             return _send(db, row, target.group, process_id, now)
         _park(db, row, target)
+        return None
+    # If the task was parked, it was woken for a process that can take another one now.
+    _wake_parked(db, row["parked_group"], row["parked_id"], 1)
     return None
 
 
@@ -197,15 +200,21 @@ def wake(db: sqlite3.Connection, group: str, process_id: str, limit: int = 1) ->
         limit: how many tasks at most, for the group and for the process.
     """
     for parked_id in (None, process_id):
-        db.execute(
-            """UPDATE tasks SET state = 'INIT', expires_at = 0
-               WHERE sort_id IN (
-                   SELECT sort_id FROM tasks
-                   WHERE state = 'PARKED' AND parked_group = ? AND parked_id IS ?
-                         AND type <> 'notify'
-                   ORDER BY sort_id LIMIT ?)""",
-            (group, parked_id, limit),
-        )
+        _wake_parked(db, group, parked_id, limit)
+
+
+def _wake_parked(
+    db: sqlite3.Connection, group: str | None, parked_id: str | None, limit: int
+) -> None:
+    db.execute(
+        """UPDATE tasks SET state = 'INIT', expires_at = 0
+           WHERE sort_id IN (
+               SELECT sort_id FROM tasks
+               WHERE state = 'PARKED' AND parked_group = ? AND parked_id IS ?
+                     AND type <> 'notify'
+               ORDER BY sort_id LIMIT ?)""",
+        (group, parked_id, limit),
+    )
 
 
 def time_out_waiting(db: sqlite3.Connection, now: int) -> None:
