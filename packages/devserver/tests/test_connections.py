@@ -64,8 +64,9 @@ def test_a_silent_process_gets_no_message_until_it_speaks(connections: Connectio
 def test_a_process_with_unclaimed_messages_gets_only_notifications(
     connections: Connections,
 ) -> None:
-    full = {"one": MAX_UNCLAIMED, "two": MAX_UNCLAIMED - 1, "three": MAX_UNCLAIMED}
-    choose = connections.chooser(full)
+    one, two, three = (("group", name) for name in ("one", "two", "three"))
+    full = {one: MAX_UNCLAIMED, two: MAX_UNCLAIMED - 1, three: MAX_UNCLAIMED}
+    choose = connections.chooser(full | {("another", "two"): MAX_UNCLAIMED})
     assert [choose(ANY, "invoke"), choose(ANY_ONE, "resume")] == ["two", None]
     assert choose(UNI_ONE, "notify") == "one"
 

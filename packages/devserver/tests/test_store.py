@@ -145,6 +145,17 @@ def test_calls_that_wait_for_their_turn_leave_a_worker_room_for_others(
     assert send(db) == ["__resume:root:leaf-0", "__invoke:other"]
 
 
+def test_a_claim_by_a_link_makes_room_for_the_next_message(db: sqlite3.Connection) -> None:
+    for name in "pq":
+        create(db, name, {"resonate:invoke": "poll://uni@workers/one"})
+    chosen = iter(["one", None, "one"])
+    assert len(dispatch.send_ready(db, lambda *_: next(chosen), NOW)) == 1
+    tasks.claim(db, ClaimTask(id="__invoke:p", counter=1, process_id="link", ttl=0), NOW)
+    assert [sent.task_id for sent in dispatch.send_ready(db, lambda *_: next(chosen), NOW)] == [
+        "__invoke:q"
+    ]
+
+
 def test_no_transition_reads_all_finished_work(db: sqlite3.Connection) -> None:
     statements: set[str] = set()
     db.set_trace_callback(statements.add)

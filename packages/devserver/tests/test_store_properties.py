@@ -360,7 +360,7 @@ class Store(RuleBasedStateMachine):
     def connect_processes(self) -> None:
         for group, process in (("workers", "one"), ("clients", "two")):
             self.run(lambda db, _: dispatch.wake_for_connection(db, group, process))  # noqa: B023
-        assert all(task["parked_group"] is None for task in self.tasks_in("PARKED"))
+        assert all(task["poll_group"] is None for task in self.tasks_in("PARKED"))
 
     @precondition(lambda self: self.tasks_in(*OUT))
     @rule(process=processes, has_ended=st.booleans())

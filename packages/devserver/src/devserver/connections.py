@@ -92,13 +92,15 @@ class Connections:
         self._silent.discard(process_id)
         return self._groups_of(process_id)
 
-    def chooser(self, unclaimed: Mapping[str, int], silent: Iterable[str] = ()) -> Choose:
+    def chooser(
+        self, unclaimed: Mapping[tuple[str, str], int], silent: Iterable[str] = ()
+    ) -> Choose:
         """Create a function that chooses the processes for the messages of one transaction.
 
         Choosing does not change the turns, because the transaction may fail. `send` changes them.
 
         Args:
-            unclaimed: how many messages each process has not claimed yet.
+            unclaimed: how many messages each process of a group has not claimed yet.
             silent: the ids of processes that count as silent from this transaction on.
 
         Returns:
@@ -118,7 +120,9 @@ class Connections:
                 turns[address.group] = list(self._groups.get(address.group, ()))
             group = turns[address.group]
             is_claimed = message_type != "notify"
-            free = [one for one in group if not is_claimed or load[one.id] < MAX_UNCLAIMED]
+            free = [
+                one for one in group if not is_claimed or load[one.group, one.id] < MAX_UNCLAIMED
+            ]
             chosen = next((one for one in free if one.id == address.id), None)
             if address.cast == "any" and (chosen is None or chosen.id in passed_over):
                 talking = (one for one in free if one.id not in passed_over)
@@ -127,7 +131,7 @@ class Connections:
                 return None
             group.remove(chosen)
             group.append(chosen)
-            load[chosen.id] += is_claimed
+            load[chosen.group, chosen.id] += is_claimed
             return chosen.id
 
         return choose

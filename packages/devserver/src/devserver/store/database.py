@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 SCHEMA = Path(__file__).with_name("schema.sql")
 # The file's header says that devserver wrote the file ("RESO"), and which schema it has.
 APPLICATION_ID = 0x5245534F
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 
 # Advice to the user, for each kind of failure.

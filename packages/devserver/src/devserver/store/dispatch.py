@@ -112,7 +112,7 @@ def _decide(db: sqlite3.Connection, row: sqlite3.Row, choose: Choose, now: int) 
         _park(db, row, target)
         return None
     # If the task was parked, it was woken for a process that can take another one now.
-    _wake_parked(db, row["parked_group"], row["parked_id"], 1)
+    _wake_parked(db, row["poll_group"], row["parked_id"], 1)
     return None
 
 
@@ -127,9 +127,10 @@ def _send(
         message = Message(row["type"], task=task, head=head)
         expires_at = min(now + TIME_TO_CLAIM_MS, task.timeout)
     db.execute(
-        """UPDATE tasks SET state = 'ENQUEUED', process_id = ?, expires_at = ?, sent_on = ?
+        """UPDATE tasks SET state = 'ENQUEUED', poll_group = ?, process_id = ?, expires_at = ?,
+                            sent_on = ?
            WHERE id = ?""",
-        (process_id, expires_at, now, task.id),
+        (group, process_id, expires_at, now, task.id),
     )
     return Delivery(group, process_id, task.id, message)
 
@@ -138,7 +139,7 @@ def _park(db: sqlite3.Connection, row: sqlite3.Row, target: Address | None) -> N
     group = None if target is None else target.group
     process_id = target.id if target is not None and target.cast == "uni" else None
     db.execute(
-        """UPDATE tasks SET state = 'PARKED', expires_at = timeout, parked_group = ?, parked_id = ?
+        """UPDATE tasks SET state = 'PARKED', expires_at = timeout, poll_group = ?, parked_id = ?
            WHERE id = ?""",
         (group, process_id, row["id"]),
     )
@@ -162,14 +163,14 @@ def _is_another_out(db: sqlite3.Connection, root_id: str) -> bool:
     return db.execute(query, (root_id,)).fetchone() is not None
 
 
-def unclaimed(db: sqlite3.Connection) -> dict[str, int]:
-    """Count the messages that each process has not claimed yet."""
-    return dict(
-        db.execute(
-            f"""SELECT process_id, COUNT(*) FROM tasks
-                WHERE {OPEN} AND state = 'ENQUEUED' AND type <> 'notify' GROUP BY process_id"""
-        ).fetchall()
+def unclaimed(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    """Count the messages that each process of a group has not claimed yet."""
+    rows = db.execute(
+        f"""SELECT poll_group, process_id, COUNT(*) AS messages FROM tasks
+            WHERE {OPEN} AND state = 'ENQUEUED' AND type <> 'notify'
+            GROUP BY poll_group, process_id"""
     )
+    return {(row["poll_group"], row["process_id"]): row["messages"] for row in rows}
 
 
 def wake_for_connection(db: sqlite3.Connection, group: str, process_id: str) -> None:
@@ -183,7 +184,7 @@ def wake_for_connection(db: sqlite3.Connection, group: str, process_id: str) -> 
     for parked_id in (None, process_id):
         db.execute(
             """UPDATE tasks SET state = 'INIT', expires_at = 0
-               WHERE state = 'PARKED' AND parked_group = ? AND parked_id IS ?
+               WHERE state = 'PARKED' AND poll_group = ? AND parked_id IS ?
                      AND type = 'notify'""",
             (group, parked_id),
         )
@@ -210,7 +211,7 @@ def _wake_parked(
         """UPDATE tasks SET state = 'INIT', expires_at = 0
            WHERE sort_id IN (
                SELECT sort_id FROM tasks
-               WHERE state = 'PARKED' AND parked_group = ? AND parked_id IS ?
+               WHERE state = 'PARKED' AND poll_group = ? AND parked_id IS ?
                      AND type <> 'notify'
                ORDER BY sort_id LIMIT ?)""",
         (group, parked_id, limit),

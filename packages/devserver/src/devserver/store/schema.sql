@@ -43,7 +43,8 @@ CREATE TABLE IF NOT EXISTS tasks (
     recv            TEXT NOT NULL,         -- JSON
     process_id      TEXT,                  -- the process that has it: enqueued or claimed
     -- PARKED: the address that it waits for. parked_id is NULL for any connection of the group.
-    parked_group    TEXT,
+    -- ENQUEUED: the group through which process_id got it.
+    poll_group      TEXT,
     parked_id       TEXT,
     -- How many processes in a row have ended while they had claimed it.
     deaths          INTEGER NOT NULL DEFAULT 0,
@@ -63,7 +64,7 @@ CREATE TABLE IF NOT EXISTS tasks (
 -- Each index adds a page to the log of every commit that changes it.
 CREATE INDEX IF NOT EXISTS tasks_open ON tasks (state, expires_at)
     WHERE state IN ('INIT', 'BLOCKED', 'PARKED', 'ENQUEUED', 'CLAIMED');
-CREATE INDEX IF NOT EXISTS tasks_parked ON tasks (parked_group, parked_id) WHERE state = 'PARKED';
+CREATE INDEX IF NOT EXISTS tasks_parked ON tasks (poll_group, parked_id) WHERE state = 'PARKED';
 CREATE INDEX IF NOT EXISTS tasks_open_of_root ON tasks (root_promise_id, state)
     WHERE state IN ('INIT', 'BLOCKED', 'PARKED', 'ENQUEUED', 'CLAIMED');
 

@@ -124,7 +124,7 @@ def time_out_all_of_root(db: sqlite3.Connection, promise: Promise) -> None:
 
 def _end_all_of_root(db: sqlite3.Connection, promise_id: str, change: str, time: int) -> None:
     out = db.execute(
-        f"""SELECT recv, process_id FROM tasks
+        f"""SELECT poll_group, process_id FROM tasks
             WHERE root_promise_id = ? AND type <> 'notify' AND {OPEN} AND state = 'ENQUEUED'""",
         (promise_id,),
     ).fetchone()
@@ -132,7 +132,7 @@ def _end_all_of_root(db: sqlite3.Connection, promise_id: str, change: str, time:
         f"UPDATE tasks SET {change} WHERE root_promise_id = ? AND {OPEN}", (time, promise_id)
     )
     if out is not None:
-        _wake_next(db, out["recv"], out["process_id"])
+        wake(db, out["poll_group"], out["process_id"])
 
 
 def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
@@ -185,7 +185,9 @@ def _claim(db: sqlite3.Connection, task: sqlite3.Row, request: ClaimTask, now: i
             WHERE process_id = ? AND type <> 'notify' AND {OPEN} AND state = 'ENQUEUED'""",
         (now + TIME_TO_CLAIM_MS, request.process_id),
     )
-    _wake_next(db, task["recv"], request.process_id)
+    if task["state"] == TaskState.ENQUEUED:
+        # A link claims a task for another process than the one that got the message.
+        wake(db, task["poll_group"], task["process_id"])
 
 
 def complete(db: sqlite3.Connection, request: TaskRef, now: int) -> tuple[bool, Task]:
@@ -258,13 +260,6 @@ def heartbeat(db: sqlite3.Connection, process_id: str, now: int) -> int:
             WHERE process_id = :process_id AND {OPEN} AND state = 'CLAIMED'""",
         {"now": now, "process_id": process_id},
     ).rowcount
-
-
-def _wake_next(db: sqlite3.Connection, recv: str, process_id: str) -> None:
-    """Let a process get its next message: it has claimed one, or need not claim it any more."""
-    target = address.parse(recv)
-    if target is not None:
-        wake(db, target.group, process_id)
 
 
 def _clamp(ttl: int) -> int:
