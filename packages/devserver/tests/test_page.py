@@ -145,7 +145,7 @@ def test_each_kill_cuts_off_one_call_and_no_stored_one(
         expect(page.locator(part).locator(marks)).to_have_count(3)
     expect(page.locator("#promises .kill.killed")).to_have_count(3)
     expect(lanes.locator(".kill.killed")).to_have_count(1)
-    expect(lanes.locator(".note")).to_have_text(re.compile("2 again, .* after the kill"))
+    expect(lanes.locator(".note")).to_have_text(re.compile("2 again on .*, .* later"))
     expect(lanes).to_contain_text("kill 2 was killed: 2 cut off, 1 stored call untouched")
     expect(lanes.locator(".lost title")).to_contain_text(re.compile("2 on kill 2 .* cut off"))
     expect(lanes.locator(".pass")).to_have_count(1)

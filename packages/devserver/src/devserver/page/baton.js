@@ -195,7 +195,7 @@ function drawIncident(parts, add, incident, { axis, x, width, lane, places, adde
   }
   if (ran.length) parts.push(text(x(at), middle + 5, "✕", "cross"));
   for (const { call, again } of cut.slice(0, 1)) {
-    const note = again && `${nameOf(call)} again, ${seconds(again.from - at)} after ${kind === "killed" ? "the kill" : "its lease ended"}`;
+    const note = again && `${nameOf(call)} again on ${again.process.name}, ${seconds(again.from - at)} later`;
     const isRoom = note && x(at) + 12 + note.length * CHARACTER < width;
     // The lane of a worker that was killed is empty from here on.
     if (kind === "killed" && isRoom) parts.push(text(x(at) + 12, middle + 4, note, "note killed"));

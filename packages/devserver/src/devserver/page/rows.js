@@ -151,7 +151,7 @@ export class Rows {
   #runCells(run) {
     const { calls, incidents } = this.#runs.story(run);
     const isCut = this.#model.leftOut && run.roots.some(({ parent }) => parent !== undefined);
-    const more = [incidents.length ? `, ${count(incidents.length, "failure")}` : "", isCut ? ", older calls are not shown" : ""];
+    const more = [incidents.length ? `, ${count(incidents.length, "interruption")}` : "", isCut ? ", older calls are not shown" : ""];
     return {
       id: [make("span", new Date(run.from).toLocaleTimeString("en-GB"))],
       lane: [...this.#through(run), ...times(this.#runs, run, this.#width, 15, ROW)],
