@@ -62,16 +62,6 @@ def test_fibonacci_computes_each_number_once(start: Start) -> None:
     assert lines == sorted(f"fibonacci({n})" for n in range(31))
 
 
-def test_a_call_waits_for_the_other_group(start: Start) -> None:
-    even = start("parity_worker.py even")
-    client = start("parity_client.py")
-    even.wait_for("countdown(10)")
-    odd = start("parity_worker.py odd")
-    assert result(client) == "lift-off"
-    assert even.output[1:] == [f"countdown({n})" for n in (10, 8, 6, 4, 2, 0)]
-    assert odd.output[1:] == [f"countdown({n})" for n in (9, 7, 5, 3, 1)]
-
-
 def test_a_count_survives_a_kill_and_is_stored_under_its_run(start: Start, tmp_path: Path) -> None:
     notes = tmp_path / "notes"
     (notes / "inner").mkdir(parents=True)
