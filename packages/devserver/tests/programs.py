@@ -34,12 +34,8 @@ class Program:
     """A running program whose output is read line by line.
 
     It is a context manager: on exit, the program and its children are killed. It is `alive` until
-    it has ended and all of its output is read.
-
-    Args:
-        command: the program and its arguments.
-        cwd: the folder that it runs in.
-        env: variables to add to the environment. Its own `RESONATE_` variables are removed.
+    it has ended and all of its output is read. Its environment has `env`, and none of the
+    `RESONATE_` variables of this process.
     """
 
     def __init__(
@@ -84,11 +80,7 @@ class Program:
         assert self.printed(text), [text, *self.output, *self.errors]
 
     def wait(self) -> int:
-        """Wait until the program has ended and all of its output is read.
-
-        Returns:
-            The exit code; if a signal ended it, minus the signal's number.
-        """
+        """Wait until the program has ended and all of its output is read. Returns the exit code."""
         with self._changed:
             assert self._changed.wait_for(lambda: not self.alive, PATIENCE), "it still runs"
         return self._popen.wait()

@@ -109,13 +109,14 @@ def notify(api: httpx.Client, promise_id: str, client: str, size: int) -> None:
     complete(api, promise_id, value="A" * size)
 
 
-def read_until(listener: Listener, ids: set[str]) -> None:
-    """Read until the notifications of all ids have arrived."""
+def read_until(server: Server, client: str, ids: set[str]) -> None:
+    """Connect as a client, and read until the notifications of all ids have arrived."""
     missing = set(ids)
-    while missing:
-        message = listener.next()
-        assert message is not None
-        missing.discard(message["promise"]["id"])
+    with Listener(server.poll_url, "clients", client) as listener:
+        while missing:
+            message = listener.next()
+            assert message is not None
+            missing.discard(message["promise"]["id"])
 
 
 def stall(server: Server) -> socket.socket:
@@ -148,9 +149,8 @@ def test_a_notification_that_was_not_read_is_sent_again(
         for promise_id in ids:
             notify(http, promise_id, "me", 1_000_000)
         # Other clients are not delayed while one stalls.
-        with Listener(server.poll_url, "clients", "other") as other:
-            notify(http, "q", "other", 12)
-            read_until(other, {"q"})
+        notify(http, "q", "other", 12)
+        read_until(server, "other", {"q"})
         if is_killed:
             server.process.kill()
         else:
@@ -159,14 +159,12 @@ def test_a_notification_that_was_not_read_is_sent_again(
     if is_killed:
         server.start()
     assert told != ids
-    with Listener(server.poll_url, "clients", "me") as me:
-        read_until(me, ids - told)
+    read_until(server, "me", ids - told)
 
 
 def test_a_notification_that_was_read_is_not_sent_again(server: Server, http: httpx.Client) -> None:
-    with Listener(server.poll_url, "clients", "me") as me:
-        notify(http, "p", "me", 12)
-        read_until(me, {"p"})
+    notify(http, "p", "me", 12)
+    read_until(server, "me", {"p"})
     server.process.send_signal(signal.SIGTERM)
     assert server.process.wait() == 0
     with closing(open_database(str(server.db))) as db:

@@ -60,14 +60,14 @@ def claim(db: sqlite3.Connection, task_id: str, now: int = NOW, counter: int = 1
     tasks.claim(db, ClaimTask(id=task_id, counter=counter, process_id="one", ttl=10_000), now)
 
 
-def test_a_timer_resumes_the_function_that_waits_for_it(db: sqlite3.Connection) -> None:
+def test_a_timer_and_a_delayed_call_wait_for_their_time(db: sqlite3.Connection) -> None:
     create(db, "root")
     create(db, "timer", TIMER, NOW + 5)
     wait_for(db, "root", "timer")
+    create(db, "delayed", INVOKE | {"resonate:delay": str(NOW + 5)})
     assert deadlines.next_due(db) == NOW + 5
     assert send(db, NOW + 4) == []
-    assert send(db, NOW + 5) == ["__resume:root:timer"]
-    assert promises.get(db, "timer", NOW + 5).state == "RESOLVED"
+    assert send(db, NOW + 5) == ["__invoke:delayed", "__resume:root:timer"]
 
 
 def test_a_lease_expires_unless_it_is_renewed(db: sqlite3.Connection) -> None:
@@ -112,22 +112,6 @@ def test_a_call_pauses_after_it_has_ended_two_processes_at_once(db: sqlite3.Conn
     assert send(db, NOW + dispatch.FIRST_PAUSE_MS - 1) == []
     again = end_a_process(NOW + dispatch.FIRST_PAUSE_MS, has_lived=False)
     assert again == [("p", 3, 2 * dispatch.FIRST_PAUSE_MS)]
-
-
-def test_tasks_get_their_turn_in_the_order_of_their_promises(db: sqlite3.Connection) -> None:
-    create(db, "root", INVOKE)
-    send(db)
-    claim(db, "__invoke:root")
-    resumes = [f"__resume:root:{leaf}" for leaf in "abcde"]
-    for leaf in "abcde":
-        create(db, leaf)
-        wait_for(db, "root", leaf)
-        resolve(db, leaf)
-    assert send(db) == []
-    for task_id, following in zip(["__invoke:root", *resumes], resumes, strict=False):
-        tasks.complete(db, TaskRef(task_id, 1), NOW)
-        assert send(db) == [following]
-        claim(db, following)
 
 
 def test_calls_that_wait_for_their_turn_leave_a_worker_room_for_others(
