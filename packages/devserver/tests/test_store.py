@@ -83,6 +83,15 @@ def test_a_lease_expires_unless_it_is_renewed(db: sqlite3.Connection) -> None:
     assert error.value.code == Code.TASK_COUNTER
 
 
+def test_a_call_that_times_out_is_not_taken_back_from_its_process(db: sqlite3.Connection) -> None:
+    create(db, "p", INVOKE, NOW + 5)
+    send(db)
+    # Another request can come before the clock's transition.
+    assert dispatch.take_back_expired(db, NOW + 5) == set()
+    deadlines.expire(db, NOW + 5)
+    claim(db, "__invoke:p", NOW + 5)
+
+
 def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) -> None:
     for name in ("claimed", "sent"):
         create(db, name, INVOKE, NOW * 2)

@@ -285,14 +285,19 @@ def take_back_of_process(
 def take_back_expired(db: sqlite3.Connection, now: int) -> set[str]:
     """Make the tasks ready again whose lease, or time to be claimed, has expired.
 
+    If their promise times out at the same time, they end with it; see `tasks.time_out_all_of_root`.
+
     Returns:
         The ids of the processes that had them.
     """
-    expired = f"{OUT} AND expires_at <= ?"
-    rows = db.execute(f"SELECT process_id FROM tasks WHERE {expired}", (now,)).fetchall()
+    expired = f"""{OUT} AND expires_at <= ? AND NOT EXISTS (
+        SELECT 1 FROM promises
+        WHERE promises.id = root_promise_id AND promises.state = 'PENDING' AND promises.timeout <= ?
+    )"""
+    rows = db.execute(f"SELECT process_id, type FROM tasks WHERE {expired}", (now, now)).fetchall()
     if rows:
-        take_back(db, expired, (now,), "expired", now)
-    return {row["process_id"] for row in rows}
+        take_back(db, expired, (now, now), "expired", now)
+    return {row["process_id"] for row in rows if row["type"] != "notify"}
 
 
 def take_back(
