@@ -54,6 +54,8 @@ def test_a_silent_process_gets_no_message_until_it_speaks(connections: Connectio
     connections.fell_silent("one")
     assert send(connections, ANY_ONE, 3) == ["two", "three", "two"]
     assert send(connections, UNI_ONE) == ["one"], "uni allows no other process"
+    full = {("group", name): MAX_UNCLAIMED for name in ("two", "three")}
+    assert connections.chooser(full)(ANY, "invoke") is None, "the others will take more soon"
     assert connections.spoke("one") == ["group"]
     assert send(connections, ANY_ONE) == ["one"]
     for name in ("one", "two", "three"):

@@ -119,14 +119,15 @@ class Connections:
             if address.group not in turns:
                 turns[address.group] = list(self._groups.get(address.group, ()))
             group = turns[address.group]
+            talking = [one for one in group if one.id not in passed_over]
+            members = talking if talking and address.cast == "any" else group
             is_claimed = message_type != "notify"
             free = [
-                one for one in group if not is_claimed or load[one.group, one.id] < MAX_UNCLAIMED
+                one for one in members if not is_claimed or load[one.group, one.id] < MAX_UNCLAIMED
             ]
             chosen = next((one for one in free if one.id == address.id), None)
-            if address.cast == "any" and (chosen is None or chosen.id in passed_over):
-                talking = (one for one in free if one.id not in passed_over)
-                chosen = next(talking, None) or chosen or next(iter(free), None)
+            if chosen is None and address.cast == "any":
+                chosen = next(iter(free), None)
             if chosen is None:
                 return None
             group.remove(chosen)
