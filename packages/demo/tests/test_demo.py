@@ -86,13 +86,6 @@ def test_a_killed_worker_loses_only_the_step_that_it_ran(tmp_path: Path) -> None
     assert ended.output[-1] == f"Result: {math.factorial(12)}"
 
 
-def test_a_killed_worker_is_replaced_on_request(tmp_path: Path) -> None:
-    ended = demo(tmp_path, "4", "--workers", "1", "--kill", "--restart", "--pace", "0.02")
-    assert ended.printed("demo | Worker 2 was started as a replacement.")
-    assert "worker 2 | factorial(1) = 1" in ended.output
-    assert ended.output[-1] == "Result: 24"
-
-
 def test_a_killed_server_is_started_again(tmp_path: Path) -> None:
     ended = demo(tmp_path, "6", "--pace", "0.05", "--kill", "server", "--workers", "1")
     assert (ended.wait(), ended.errors) == (0, [])

@@ -74,9 +74,6 @@ def _parse_arguments() -> argparse.Namespace:
         "`server`, kill and restart the server instead",
     )
     parser.add_argument(
-        "--restart", action="store_true", help="replace each killed worker with a new one"
-    )
-    parser.add_argument(
         "--plain", action="store_true", help="print lines instead of the live board"
     )
     parser.add_argument(
@@ -111,8 +108,8 @@ def _parse_arguments() -> argparse.Namespace:
         parser.error("--workers must be at least 1")
     if not 0 <= args.pace <= 3600:
         parser.error("--pace must be from 0 to 3600 seconds")
-    if args.kill == "worker" and args.workers == 1 and not args.restart:
-        parser.error("--kill needs a worker that can take over: add --restart or --workers 2")
+    if args.kill == "worker" and args.workers == 1:
+        parser.error("--kill needs a worker that can take over: use --workers 2")
     return args
 
 
@@ -122,7 +119,7 @@ def _run(args: argparse.Namespace) -> int:
     # The summary's lines, and the shell's next one.
     below = 3 + math.ceil(len(expected) / console.width)
     run = Run(args.n, args.pace)
-    director = Director(run, args.kill, restart=args.restart)
+    director = Director(run, args.kill)
     has_board = not args.plain and console.is_interactive
     with Cluster(args.scripts, args.resonate, director.line) as cluster, ExitStack() as screen:
         with console.status("Starting the workers") if has_board else nullcontext():

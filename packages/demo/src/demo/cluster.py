@@ -130,17 +130,13 @@ class Cluster:
         Raises:
             ProcessError: a worker does not start.
         """
-        workers = [self.launch_worker(pace) for _ in range(count)]
+        command = [sys.executable, str(self._scripts / "factorial_worker.py"), "--pace", str(pace)]
+        first = len(self.workers) + 1
+        workers = [self.launch(f"worker {first + i}", command) for i in range(count)]
+        self.workers += workers
         for worker in workers:
             worker.wait_for("is running")
         return workers
-
-    def launch_worker(self, pace: float = 0) -> Process:
-        """Start one more worker without waiting for it; see `start_workers`."""
-        command = [sys.executable, str(self._scripts / "factorial_worker.py"), "--pace", str(pace)]
-        worker = self.launch(f"worker {len(self.workers) + 1}", command)
-        self.workers.append(worker)
-        return worker
 
     def wait_for_worker(self, text: str) -> Process:
         """Wait until a worker prints a line that contains a text, and return that worker.

@@ -25,13 +25,11 @@ class Director:
     Args:
         run: the model that it updates.
         kill: which process to kill in the middle of the descent, if any.
-        restart: whether to replace a killed worker.
     """
 
-    def __init__(self, run: Run, kill: Victim | None, *, restart: bool) -> None:
+    def __init__(self, run: Run, kill: Victim | None) -> None:
         self._run = run
         self._kill = kill
-        self._restart = restart
         self._queue = queue.SimpleQueue[tuple[float, Process, str | None] | str]()
 
     def line(self, process: Process, text: str | None) -> None:
@@ -100,7 +98,7 @@ class Director:
         """Kill a worker that is running a call, or else the one that was the last to start one."""
         run = self._run
         alive = [worker for worker in cluster.workers if worker.name not in run.dead]
-        if len(alive) == 1 and not self._restart:
+        if len(alive) == 1:
             name = alive[0].name.capitalize()
             run.notice(now, f"{name} was not killed, because it is the last worker.")
             return
@@ -112,7 +110,7 @@ class Director:
         victim.kill()
 
     def _ended(self, cluster: Cluster, process: Process, when: float) -> None:
-        """Record that a process has ended, and start another one if the run needs it."""
+        """Record that a process has ended, and start the server again."""
         if process.wait() >= 0:  # it was not ended by a signal
             raise ProcessError(process.ending)
         if process is cluster.server:
@@ -121,9 +119,5 @@ class Director:
             return
         if process.name not in self._run.dead:  # it was killed from outside
             self._run.worker_died(when, process.name)
-        if self._restart:
-            worker = cluster.launch_worker(self._run.pace)
-            self._run.workers[worker.name] = worker.pid
-            self._run.notice(when, f"{worker.name.capitalize()} was started as a replacement.")
-        elif len(self._run.dead) == len(cluster.workers):
+        if len(self._run.dead) == len(cluster.workers):
             raise ProcessError("All workers were killed.")
