@@ -95,6 +95,21 @@ def test_a_message_that_was_not_claimed_goes_to_another_connection(db: Database)
     asyncio.run(run())
 
 
+def test_a_process_that_opens_another_stream_is_not_silent(db: Database) -> None:
+    one, two = Connection("workers", "one"), Connection("workers", "two")
+
+    async def run() -> None:
+        with running(db, one, two) as engine:
+            await engine.run(create("p", tags=INVOKE))
+            await engine.run(lambda db, _: db.execute("UPDATE tasks SET expires_at = 1"))
+            engine.connected("one", "workers")
+            await engine.run(create("q", tags=INVOKE))
+            sent = [await one.next(), await two.next(), await one.next()]
+            assert [it and it.task_id for it in sent] == ["__invoke:p", "__invoke:p", "__invoke:q"]
+
+    asyncio.run(run())
+
+
 def test_the_engine_acknowledges_nothing_after_a_failure_of_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -54,7 +54,8 @@ class Connections:
         # The members of each group. The one that was served longest ago comes first.
         self._groups: dict[str, list[Connection]] = {}
         # The ids of silent processes. A process becomes silent when it misses a claim or a
-        # heartbeat, and stays silent until it sends one. It hangs, although its stream is open.
+        # heartbeat, and stays silent until it sends one or opens another stream. It hangs, although
+        # its stream is open.
         self._silent: set[str] = set()
 
     def add(self, connection: Connection) -> None:
@@ -82,7 +83,7 @@ class Connections:
             self._silent.add(process_id)
 
     def spoke(self, process_id: str) -> list[str]:
-        """Trust a process again: it sent a claim or a heartbeat.
+        """Trust a process again: it sent a claim or a heartbeat, or opened a stream.
 
         Returns:
             The groups in which it can take messages again; empty if it was not silent.

@@ -133,10 +133,11 @@ class Engine:
             processes.connected(db, process_id, group, now)
             dispatch.wake_for_connection(db, group, process_id)
 
+        self.spoke(process_id)
         self._run_unattended(welcome)
 
     def spoke(self, process_id: str) -> None:
-        """Trust a process again if it was silent: it sent a claim or a heartbeat."""
+        """Trust a process again if it was silent: it sent a request, so it does not hang."""
         for group in self._connections.spoke(process_id):
             self._run_unattended(partial(_wake, group, process_id))
 
