@@ -21,12 +21,6 @@ from tests.programs import Program, Server, free_ports, run, start
 if TYPE_CHECKING:
     from pathlib import Path
 
-try:
-    with socket.create_server(("::1", 0), family=socket.AF_INET6):
-        HAS_IPV6 = True
-except OSError:
-    HAS_IPV6 = False
-
 
 @pytest.fixture
 def ports() -> list[str]:
@@ -132,11 +126,11 @@ def test_a_failed_start_is_one_plain_line_and_changes_no_file(
         theirs.execute("CREATE TABLE promises (id)")
     open_database(str(names["damaged"])).close()
     names["damaged"].write_bytes(names["damaged"].read_bytes()[:4096] + b"damage" * 1000)
+    content = {path: path.read_bytes() for path in tmp_path.iterdir()}
     with (
         socket.create_server(("127.0.0.1", 0)) as taken,
         closing(open_database(str(names["used"]))),
     ):
-        content = {path: path.read_bytes() for path in tmp_path.iterdir()}
         known = {"taken": taken.getsockname()[1], **names}
         options = f"--port 0 --poll-port 0 {arguments}".format(**known).split()
         server = run("-m", "devserver", *options, cwd=tmp_path)
@@ -159,8 +153,11 @@ runpy.run_module("devserver", run_name="__main__", alter_sys=True)
     assert ended.errors == ["devserver: This runs on Linux and macOS. On Windows, run it in WSL."]
 
 
-@pytest.mark.skipif(not HAS_IPV6, reason="this machine has no IPv6 loopback address")
 def test_both_loopback_addresses_are_this_server(devserver: Server) -> None:
+    try:
+        socket.create_connection(("::1", devserver.port)).close()
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback address")
     for host in ("127.0.0.1", "[::1]"):
         assert httpx.get(f"http://{host}:{devserver.port}/promises?id=*").status_code == 200
         with Listener(f"http://{host}:{devserver.poll_port}", "group", host):

@@ -92,18 +92,6 @@ def test_a_call_that_times_out_is_not_taken_back_from_its_process(db: sqlite3.Co
     claim(db, "__invoke:p", NOW + 5)
 
 
-def test_after_a_restart_workers_have_time_to_come_back(db: sqlite3.Connection) -> None:
-    for name in ("claimed", "sent"):
-        create(db, name, INVOKE, NOW * 2)
-    send(db)
-    claim(db, "__invoke:claimed")
-    restart = NOW + 50_000
-    dispatch.recover(db, restart)
-    assert send(db, restart) == []
-    assert tasks.complete(db, TaskRef("__invoke:claimed", 1), restart)[0]
-    assert send(db, restart + dispatch.TIME_TO_CLAIM_MS) == ["__invoke:sent"]
-
-
 def test_a_call_pauses_after_it_has_ended_two_processes_at_once(db: sqlite3.Connection) -> None:
     create(db, "p", INVOKE)
 

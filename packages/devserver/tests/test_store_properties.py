@@ -303,7 +303,9 @@ class Store(RuleBasedStateMachine):
         if self.has(self.before, "ENQUEUED", task) or (was["state"] == "CLAIMED" and is_same):
             assert answer is not None
             assert self.has(self.rows, "CLAIMED", task)
-            assert self.rows.tasks[task.id]["process_id"] == process
+            claimed = self.rows.tasks[task.id]
+            assert claimed["process_id"] == process
+            assert claimed["expires_at"] == min(self.now + claimed["ttl"], claimed["timeout"])
             assert answer.root == find_promise(self.db, answer.root_id)
         else:
             # A promise that was completed while its message was on its way may still be claimed.
