@@ -113,7 +113,9 @@ def test_a_call_that_ends_its_workers_is_not_sent_again_at_once(
     # The advice in the log stops it.
     command = server.process.errors[-1].partition("To give it up: ")[2]
     server.launch(["sh", "-c", command]).wait()
-    assert http.get("/promises/poison").json()["state"] == "REJECTED_CANCELED"
+    canceled = http.get("/promises/poison").json()
+    assert canceled["state"] == "REJECTED_CANCELED"
+    assert canceled["idempotencyKeyForComplete"] == "poison", "the SDK's own key"
     assert [worker.alive for worker in workers].count(True) == 1
     assert sum(worker.output.count("ends") for worker in workers) == 2
 

@@ -38,7 +38,8 @@ LEGEND = """
 Each row is a step of the protocol. Each column is a crash: the process that is
 killed, before the request reaches the server, or after the server has carried it
 out and before its answer arrives. In the steps of the client, the client is killed
-instead of a worker. A number means that this call ran again.
+instead of a worker. A number means that this call ran again; which calls do varies
+from run to run. A cell is empty if the crash cannot happen at that step.
 """
 # How many runs to start at the same time. With a real server, most of the time is spent on waiting
 # for leases to expire.
@@ -292,7 +293,7 @@ def crash_everywhere(scripts: Path, n: int, resonate: str | None, workers: int) 
     """
     search = CrashSearch(Programs.factorial(scripts, n), resonate, workers)
     points = search.record()
-    print(LEGEND)
+    print(f"{LEGEND}\n{len(points)} crash points, several at a time:")
     _print_row("", [victim for victim, _ in KINDS])
     _print_row("step", [moment for _, moment in KINDS])
     runs: list[CrashRun] = []

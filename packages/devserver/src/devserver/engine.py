@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import shlex
 import sqlite3
 import time
 from contextlib import suppress
@@ -178,13 +179,16 @@ class Engine:
     def _warn(self, suspects: list[Suspect]) -> None:
         for promise_id, deaths, pause in suspects[:5]:
             logger.warning(
+                # With the SDK's key, a worker that still runs the call is not refused, which would
+                # stop it without a word.
                 "%s has ended %d workers; next try in %d s. To give it up: curl -X PATCH "
-                '%s/promises/%s -d \'{"state": "REJECTED_CANCELED"}\'',
+                '%s/promises/%s -H %s -d \'{"state": "REJECTED_CANCELED"}\'',
                 ascii(promise_id)[1:-1],
                 deaths,
                 pause // 1000,
                 self._url,
                 quote(promise_id, safe=""),
+                shlex.quote(f"idempotency-key: {promise_id}"),
             )
 
     def _complete_notified(self) -> None:
