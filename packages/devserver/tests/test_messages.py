@@ -61,23 +61,6 @@ def test_a_process_gets_a_few_messages_at_a_time(
         assert two.next_task() == (f"__invoke:{name}-{2 * MAX_UNCLAIMED + 1}", 1)
 
 
-def test_calls_of_a_group_without_workers_delay_no_other_group(
-    api: httpx.Client, poll_url: str, name: str
-) -> None:
-    ids = [f"{name}-{i}" for i in range(50)]
-    for promise_id in ids:
-        invoke(api, promise_id, f"poll://any@{name}")
-    with Listener(poll_url, f"other-{name}", "one") as other:
-        invoke(api, name, f"poll://any@other-{name}")
-        assert other.next_task() == (f"__invoke:{name}", 1)
-    # Counter 1: the server has not sent these messages before.
-    with Listener(poll_url, name, "one") as one:
-        for promise_id in ids:
-            task = one.next_task()
-            assert task == (f"__invoke:{promise_id}", 1)
-            claim(api, task, "one").raise_for_status()
-
-
 def test_a_message_is_one_line_of_ascii(api: httpx.Client, poll_url: str) -> None:
     """The SDK breaks lines at every line break of Unicode."""
     breaks = "\v\f\x1c\x1d\x1e\x85\u2028\u2029é\U0001f600"

@@ -1,4 +1,7 @@
-"""Programs on the plain SDK survive on devserver where a refusal or a message would end them."""
+"""Programs on the plain SDK survive on devserver where a refusal or a message would end them.
+
+`test_store_properties.py` tests which claims are answered although they are repeated or late.
+"""
 
 from __future__ import annotations
 
@@ -7,8 +10,7 @@ import sys
 import time
 from typing import TYPE_CHECKING
 
-from tests.api import claim, create, encoded, invoke
-from tests.listener import Listener
+from tests.api import create, encoded
 
 if TYPE_CHECKING:
     import httpx
@@ -64,30 +66,6 @@ def wait_until_resolved(http: httpx.Client, promise_id: str) -> None:
     while (state := http.get(f"/promises/{promise_id}").json()["state"]) == "PENDING":
         time.sleep(0.05)  # the server does not tell
     assert state == "RESOLVED"
-
-
-def test_a_repeated_claim_gets_the_same_answer(api: httpx.Client, poll_url: str, name: str) -> None:
-    with Listener(poll_url, name, "one") as one:
-        invoke(api, name, f"poll://any@{name}")
-        task = one.next_task()
-        first, again = (claim(api, task, "one") for _ in range(2))
-        assert (first.status_code, again.status_code) == (201, 201)
-        assert again.json() == first.json()
-        assert claim(api, task, "two").json()["error"]["code"] == 40306
-        assert claim(api, (task[0], 2), "one").json()["error"]["code"] == 40306
-
-
-def test_a_promise_that_was_canceled_under_way_can_be_claimed(
-    api: httpx.Client, poll_url: str, name: str
-) -> None:
-    """The SDK then sees that the promise is complete. It would exit if the claim were refused."""
-    with Listener(poll_url, name, "one") as one:
-        invoke(api, name, f"poll://any@{name}")
-        task = one.next_task()
-        api.patch(f"/promises/{name}", json={"state": "REJECTED_CANCELED"}).raise_for_status()
-        answer = claim(api, task, "one").json()
-        assert answer["promises"]["root"]["data"]["state"] == "REJECTED_CANCELED"
-        assert claim(api, task, "two").json()["error"]["code"] == 40307
 
 
 def test_a_queue_of_calls_is_worked_off_without_a_wasted_attempt(
