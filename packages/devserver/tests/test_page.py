@@ -447,9 +447,9 @@ def test_the_details_stay_as_they_are_while_the_time_runs(page: Page, api: httpx
 
 
 def test_the_keyboard_reaches_everything(page: Page, api: httpx.Client) -> None:
-    create(api, "k-2")
-    create(api, "k-1", tags={"resonate:parent": "k-2"})
-    expect(row_of(page, "k-1")).to_be_visible()
+    create(api, "key-2")
+    create(api, "key-1", tags={"resonate:parent": "key-2"})
+    expect(row_of(page, "key-1")).to_be_visible()
     seen = []
     while "treeitem" not in seen:
         page.keyboard.press("Tab")
@@ -457,19 +457,19 @@ def test_the_keyboard_reaches_everything(page: Page, api: httpx.Client) -> None:
     assert seen[-3:] == ["save-html", "query", "treeitem"]
     assert page.evaluate("getComputedStyle(document.activeElement).outlineStyle") == "solid"
     for key, focused in [
-        ("ArrowRight", row_of(page, "k-2")),
-        ("ArrowDown", row_of(page, "k-1")),
-        ("Enter", page.get_by_role("heading", level=2, name="k-1")),
-        ("Escape", row_of(page, "k-1")),
-        ("ArrowLeft", row_of(page, "k-2")),
+        ("ArrowRight", row_of(page, "key-2")),
+        ("ArrowDown", row_of(page, "key-1")),
+        ("Enter", page.get_by_role("heading", level=2, name="key-1")),
+        ("Escape", row_of(page, "key-1")),
+        ("ArrowLeft", row_of(page, "key-2")),
     ]:
         page.keyboard.press(key)
         expect(focused).to_be_focused()
     page.reload()
-    row_of(page, "k-2").click()
+    row_of(page, "key-2").click()
     for key in ("Escape", "ArrowDown"):
         page.keyboard.press(key)
-    expect(row_of(page, "k-1")).to_be_focused()
+    expect(row_of(page, "key-1")).to_be_focused()
 
 
 def test_what_others_write_is_text(page: Page, devserver: Server, api: httpx.Client) -> None:
