@@ -17,6 +17,9 @@ from devserver.store.models import (
     CompletePromise,
     CreateCallback,
     CreatePromise,
+    CreatePromiseAndTask,
+    Task,
+    TaskClaimer,
     TaskRef,
 )
 from devserver.store.promises import Caller
@@ -68,6 +71,21 @@ def test_a_timer_and_a_delayed_call_wait_for_their_time(db: sqlite3.Connection) 
     assert deadlines.next_due(db) == NOW + 5
     assert send(db, NOW + 4) == []
     assert send(db, NOW + 5) == ["__invoke:delayed", "__resume:root:timer"]
+
+
+def test_a_process_that_repeats_a_creation_gets_its_task_again(db: sqlite3.Connection) -> None:
+    promise = CreatePromise("p", timeout=LATER, tags=INVOKE)
+
+    def create_as(process_id: str) -> Task | None:
+        request = CreatePromiseAndTask(promise, TaskClaimer(process_id, 10_000))
+        return promises.create_with_task(db, request, Caller("key"), NOW)[2]
+
+    created = create_as("one")
+    assert created is not None
+    assert create_as("one") == created
+    assert create_as("two") is None
+    tasks.complete(db, TaskRef(created.id, 1), NOW)
+    assert create_as("one") is None
 
 
 def test_a_lease_expires_unless_it_is_renewed(db: sqlite3.Connection) -> None:

@@ -111,7 +111,8 @@ def create_with_task(
     """Create a promise, and claim its task for the caller.
 
     Returns:
-        Whether this request created the promise, the promise, and the task if it was created.
+        Whether this request created the promise, the promise, and the task if this request or the
+        one that it repeats created it.
 
     Raises:
         ProtocolError: another promise has that id.
@@ -252,7 +253,7 @@ def _create(
         same = caller.repeats(found.idempotency_key_for_create)
         if same and (not caller.strict or found.state == PromiseState.PENDING):
             _record_use(db, found, request, now)
-            return False, found, None
+            return False, found, tasks.created_for(db, found, claimer)
         raise ProtocolError(Code.PROMISE_EXISTS)
 
     row = insert(

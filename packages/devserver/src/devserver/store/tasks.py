@@ -93,6 +93,24 @@ def create_invoke(
     return to_task(row)
 
 
+def created_for(
+    db: sqlite3.Connection, promise: Promise, claimer: TaskClaimer | None
+) -> Task | None:
+    """Find the task that was created for a process with a promise, and that it still has.
+
+    If the first answer was lost, the SDK repeats the request. It would never run the function if
+    it did not get the task, but it would renew the lease together with the others of its process.
+    """
+    if claimer is None:
+        return None
+    row = db.execute(
+        """SELECT * FROM tasks
+           WHERE id = ? AND process_id = ? AND state = 'CLAIMED' AND sent_on IS NULL""",
+        (f"__invoke:{promise.id}", claimer.process_id),
+    ).fetchone()
+    return None if row is None else to_task(row)
+
+
 def create_from_callbacks(db: sqlite3.Connection, promise_id: str, now: int) -> None:
     """Create a task for each callback and each subscription of a completed promise.
 
