@@ -132,8 +132,8 @@ def run(*arguments: str | Path, cwd: Path | None = None) -> Program:
 class Server:
     """A devserver, or a real server, with its own ports and data.
 
-    It is a context manager. On entry, it starts the server. On exit, it kills the server and the
-    programs that it has launched, and deletes the data.
+    It is a context manager. On exit, it kills the server and the programs that it has launched,
+    and deletes the data.
 
     Args:
         resonate: the binary of a real legacy Resonate server; None runs devserver.
