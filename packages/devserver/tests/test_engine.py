@@ -15,6 +15,7 @@ from devserver.connections import Connection, Connections
 from devserver.engine import Engine
 from devserver.store import promises
 from devserver.store.database import Database, open_database
+from devserver.store.dispatch import MAX_UNCLAIMED
 from devserver.store.errors import Code, ProtocolError
 from devserver.store.models import (
     CompletePromise,
@@ -89,6 +90,26 @@ def test_a_message_that_was_not_claimed_goes_to_another_connection(db: Database)
                 assert sent.message.task is not None
                 assert (sent.task_id, sent.message.task.counter) == ("__invoke:p", counter)
                 await engine.run(lambda db, _: db.execute("UPDATE tasks SET expires_at = 1"))
+
+    asyncio.run(run())
+
+
+def test_a_parked_call_is_sent_although_the_one_before_it_ends(db: Database) -> None:
+    one = Connection("workers", "one")
+
+    def resolve(promise_id: str) -> Transition[Any]:
+        request = CompletePromise("RESOLVED")
+        return lambda db, now: promises.complete(db, promise_id, request, Caller(), now)
+
+    async def run() -> None:
+        with running(db, one) as engine:
+            for i in range(MAX_UNCLAIMED + 2):
+                await engine.run(create(f"p{i}", tags=INVOKE))
+            # The first one makes room for another call, and the second one is the next parked call.
+            await asyncio.gather(*(engine.run(resolve(f"p{i}")) for i in (0, MAX_UNCLAIMED)))
+            sent = [await one.next() for _ in range(MAX_UNCLAIMED + 1)]
+            assert sent[-1] is not None
+            assert sent[-1].task_id == f"__invoke:p{MAX_UNCLAIMED + 1}"
 
     asyncio.run(run())
 

@@ -140,19 +140,8 @@ def test_calls_that_wait_for_their_turn_leave_a_worker_room_for_others(
         resolve(db, leaf)
     create(db, "other", INVOKE)
     assert dispatch.send_ready(db, lambda *_: None, NOW) == []
-    dispatch.wake_for_connection(db, "workers", "one")
+    dispatch.wake(db, "workers", "one", dispatch.MAX_UNCLAIMED)
     assert send(db) == ["__resume:root:leaf-0", "__invoke:other"]
-
-
-def test_a_claim_by_a_link_makes_room_for_the_next_message(db: sqlite3.Connection) -> None:
-    for name in "pq":
-        create(db, name, {"resonate:invoke": "poll://uni@workers/one"})
-    chosen = iter(["one", None, "one"])
-    assert len(dispatch.send_ready(db, lambda *_: next(chosen), NOW)) == 1
-    tasks.claim(db, ClaimTask(id="__invoke:p", counter=1, process_id="link", ttl=0), NOW)
-    assert [sent.task_id for sent in dispatch.send_ready(db, lambda *_: next(chosen), NOW)] == [
-        "__invoke:q"
-    ]
 
 
 def test_no_transition_reads_all_finished_work(db: sqlite3.Connection) -> None:
@@ -168,7 +157,8 @@ def test_no_transition_reads_all_finished_work(db: sqlite3.Connection) -> None:
     resolve(db, "leaf")
     send(db)
     dispatch.recover(db, NOW)
-    dispatch.wake_for_connection(db, "workers", "one")
+    dispatch.wake_notifications(db, "workers", "one")
+    dispatch.wake(db, "workers", "one", 1)
     for has_ended in (True, False):
         dispatch.take_back_of_process(db, "one", 0, has_ended=has_ended)
     send(db)

@@ -344,7 +344,8 @@ class Store(RuleBasedStateMachine):
     @rule()
     def connect_processes(self) -> None:
         for group, process in (("workers", "one"), ("clients", "two")):
-            self.run(lambda db, _: dispatch.wake_for_connection(db, group, process))  # noqa: B023
+            self.run(lambda db, _: dispatch.wake_notifications(db, group, process))  # noqa: B023
+            self.run(lambda db, _: dispatch.wake(db, group, process, 1_000))  # noqa: B023
         assert all(task["poll_group"] is None for task in self.tasks_in("PARKED"))
 
     @precondition(lambda self: self.tasks_in(*OUT))

@@ -13,8 +13,8 @@ import logging
 import shlex
 import sqlite3
 import time
+from collections import Counter
 from contextlib import suppress
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
@@ -80,6 +80,9 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
         self._looked = _now()
+        # How many messages each process of a group had not claimed after the last commit. If there
+        # are fewer in the next one, parked tasks may be sent.
+        self._unclaimed: Counter[tuple[str, str]] = Counter()
         # How far the clock has jumped since the leases were last moved (ms).
         self._jump = 0
 
@@ -132,15 +135,16 @@ class Engine:
 
         def welcome(db: sqlite3.Connection, now: int) -> None:
             processes.connected(db, process_id, group, now)
-            dispatch.wake_for_connection(db, group, process_id)
+            dispatch.wake_notifications(db, group, process_id)
 
         self.spoke(process_id)
+        self._unclaimed[group, process_id] = dispatch.MAX_UNCLAIMED
         self._run_unattended(welcome)
 
     def spoke(self, process_id: str) -> None:
         """Trust a process again if it was silent: it sent a request, so it does not hang."""
         for group in self._connections.spoke(process_id):
-            self._run_unattended(partial(_wake, group, process_id))
+            self._unclaimed[group, process_id] = dispatch.MAX_UNCLAIMED
 
     def notified(self, task_id: str) -> None:
         """Complete a notification, because it was written to its connection.
@@ -260,9 +264,15 @@ class Engine:
             outcomes = [self._outcome(waiting.transition, now) for waiting in batch]
             must_sync = self._db.total_changes != changes and any(one.durable for one in batch)
             silent = dispatch.take_back_expired(self._db, now)
-            choose = self._connections.chooser(dispatch.unclaimed(self._db), silent)
+            unclaimed = Counter(dispatch.unclaimed(self._db))
+            for (group, process_id), before in self._unclaimed.items():
+                if (room := before - unclaimed[group, process_id]) > 0:
+                    dispatch.wake(self._db, group, process_id, room)
+            choose = self._connections.chooser(unclaimed, silent)
             deliveries = dispatch.send_ready(self._db, choose, now)
             due = deadlines.next_due(self._db)
+        claimed = (one for one in deliveries if one.message.type != "notify")
+        self._unclaimed = unclaimed + Counter((one.group, one.process_id) for one in claimed)
         self._jump = 0
         if must_sync:
             self._db.check_files()
@@ -318,10 +328,6 @@ class Engine:
     def _tick(self) -> None:
         self._timer = None
         self._run_unattended(deadlines.expire)
-
-
-def _wake(group: str, process_id: str, db: sqlite3.Connection, _: int) -> None:
-    dispatch.wake_for_connection(db, group, process_id)
 
 
 def _now() -> int:

@@ -173,8 +173,8 @@ def unclaimed(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
     return {(row["poll_group"], row["process_id"]): row["messages"] for row in rows}
 
 
-def wake_for_connection(db: sqlite3.Connection, group: str, process_id: str) -> None:
-    """Make the tasks ready again that a process can take, because it has connected.
+def wake_notifications(db: sqlite3.Connection, group: str, process_id: str) -> None:
+    """Make parked notifications ready again that a process can take, because it has connected.
 
     Args:
         db: the database.
@@ -188,10 +188,9 @@ def wake_for_connection(db: sqlite3.Connection, group: str, process_id: str) -> 
                      AND type = 'notify'""",
             (group, parked_id),
         )
-    wake(db, group, process_id, MAX_UNCLAIMED)
 
 
-def wake(db: sqlite3.Connection, group: str, process_id: str, limit: int = 1) -> None:
+def wake(db: sqlite3.Connection, group: str, process_id: str, limit: int) -> None:
     """Make parked tasks ready again, oldest first, because a process can take more messages.
 
     Args:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from devserver.store import address
-from devserver.store.dispatch import OPEN, TIME_TO_CLAIM_MS, finish, take_back, wake
+from devserver.store.dispatch import OPEN, TIME_TO_CLAIM_MS, finish, take_back
 from devserver.store.errors import Code, ProtocolError
 from devserver.store.models import Promise, Task, TaskState
 from devserver.store.rows import (
@@ -141,16 +141,9 @@ def time_out_all_of_root(db: sqlite3.Connection, promise: Promise) -> None:
 
 
 def _end_all_of_root(db: sqlite3.Connection, promise_id: str, change: str, time: int) -> None:
-    out = db.execute(
-        f"""SELECT poll_group, process_id FROM tasks
-            WHERE root_promise_id = ? AND type <> 'notify' AND {OPEN} AND state = 'ENQUEUED'""",
-        (promise_id,),
-    ).fetchone()
     db.execute(
         f"UPDATE tasks SET {change} WHERE root_promise_id = ? AND {OPEN}", (time, promise_id)
     )
-    if out is not None:
-        wake(db, out["poll_group"], out["process_id"])
 
 
 def claim(db: sqlite3.Connection, request: ClaimTask, now: int) -> Claim:
@@ -203,9 +196,6 @@ def _claim(db: sqlite3.Connection, task: sqlite3.Row, request: ClaimTask, now: i
             WHERE process_id = ? AND type <> 'notify' AND {OPEN} AND state = 'ENQUEUED'""",
         (now + TIME_TO_CLAIM_MS, request.process_id),
     )
-    if task["state"] == TaskState.ENQUEUED:
-        # A link claims a task for another process than the one that got the message.
-        wake(db, task["poll_group"], task["process_id"])
 
 
 def complete(db: sqlite3.Connection, request: TaskRef, now: int) -> tuple[bool, Task]:
