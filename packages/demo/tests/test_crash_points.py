@@ -99,7 +99,7 @@ def fibonacci(folder: Path, n: int) -> Programs:
 
 
 @pytest.mark.timeout(0)  # the duration depends on --crash-points
-def test_a_crash_at_each_step_of_the_diagram(
+def test_a_crash_at_each_step_of_the_protocol(
     server: str | None, pytestconfig: pytest.Config
 ) -> None:
     search = CrashSearch(Programs.factorial(SCRIPTS, 3), server, workers=2)

@@ -227,6 +227,7 @@ def test_a_server_that_restarts(browser: Browser) -> None:
             server.process.kill()
             worker.listener.close()
             expect(page.get_by_role("alert")).to_contain_text("has disconnected")
+            page.wait_for_timeout(200)  # until the frame that was being drawn is on the screen
             age = row.locator(".age").inner_text()
             page.wait_for_timeout(500)  # in which the age would grow
             assert row.locator(".age").inner_text() == age
@@ -285,6 +286,7 @@ def test_the_sentence_counts_the_outcomes_of_all_roots(page: Page, api: httpx.Cl
     expect_story(page, "3 calls: 1 resolved, 1 rejected, 1 pending.")
     expect(row_of(page, "p-2").locator(".what")).to_have_text("rejected no")
     complete(api, "p-3")
+    expect(row_of(page, "p-3").locator(".mark")).to_have_text("✓")  # its axis does not grow now
     whole, lanes = page.get_by_role("button", name="Whole run"), page.locator("#lanes")
     lanes.hover(position={"x": 50, "y": 10})
     page.mouse.down()

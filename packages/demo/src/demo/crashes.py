@@ -70,7 +70,7 @@ class Point(NamedTuple):
     """A step of the protocol, and the process that is killed there.
 
     Args:
-        step: the step, in the words of the README's sequence diagram, like `claim factorial-3`.
+        step: what happens to which promise, like `claim factorial-3`.
             The second time that it occurs in a run, it is `claim factorial-3 #2`.
         victim: `worker` is the process that sends the request or receives the message, even if
             that is the client. `both` is that process and the server.

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     type Listener = Callable[[str, str, str], bool]
 
-# The diagram's word for each state that a request can give a promise.
+# The word for each state that a request can give a promise.
 SETTLE = {"RESOLVED": "resolve", "REJECTED": "reject", "REJECTED_CANCELED": "cancel"}
 
 
@@ -35,10 +35,10 @@ class Proxy(ExitStack):
         lock: held at each step, so that only one step happens at a time.
 
     Args:
-        listener: called at each step with its name in the words of the README's sequence diagram
-            (`resolve factorial-2`), with the name of the process that sends the request or receives
-            the message, and with `before` for a request or a message or `after` for an answer. If
-            it returns False, the proxy drops that and closes the connection.
+        listener: called at each step with its name, such as `resolve factorial-2`, with the name of
+            the process that sends the request or receives the message, and with `before` for a
+            request or a message or `after` for an answer. If it returns False, the proxy drops that
+            and closes the connection.
     """
 
     def __init__(self, listener: Listener) -> None:
