@@ -125,6 +125,7 @@ def test_code_between_two_yields_runs_again(start: Start, cluster: Cluster, draw
     first.kill()
     second = start("draw_worker.py")
     winner = f"The winner is {result(client)}."
+    second.wait_for(winner)
     assert second.output[1:] == [winner]
     assert first.printed(winner) == ("yield" in draw)
 
