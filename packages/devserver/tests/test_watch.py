@@ -103,6 +103,10 @@ def test_each_attempt_and_the_number_of_its_process_are_recorded(
     assert task_after["claimedOn"] >= lost["endedOn"]
 
 
+def test_only_a_get_opens_the_stream(api: httpx.Client) -> None:
+    assert api.head("/watch").status_code == 404
+
+
 def test_a_server_with_a_watcher_stops_and_records_when() -> None:
     with Server() as server:
         with watching(server.url) as events:

@@ -36,7 +36,9 @@ HEADERS = {
 def page_routes(watch: Watch) -> list[Route]:
     """Return the routes of the page. The page itself is at `/`, and its events are at `/watch`."""
     files = [_route(path) for path in sorted(FOLDER.iterdir()) if path.suffix in TYPES]
-    return [Route("/watch", watch.respond, methods=["GET"]), *files]
+    events = Route("/watch", watch.respond)
+    events.methods = {"GET"}  # not HEAD, which Starlette adds: it would be a stream without an end
+    return [events, *files]
 
 
 def _route(path: Path) -> Route:
