@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 from resonate import Resonate
 
 from demo.cluster import Cluster
+from tests.programs import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,7 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 @pytest.fixture
 def cluster(server: str | None) -> Iterator[Cluster]:
     """The test's own server. A test can start workers and clients on it."""
-    with Cluster(Path(__file__).parents[1], server) as cluster:
+    with Cluster(ROOT, server) as cluster:
         yield cluster
 
 

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 
 from tests.pages import blocks
+from tests.programs import ROOT
 
-FOLDER = Path(__file__).parents[1] / "docs" / "beyond-one-machine"
+FOLDER = ROOT / "docs" / "beyond-one-machine"
 PAGE = FOLDER / "README.md"
 # With systemd, the passwords are in a file, because all users can see a program's flags.
 PASSWORDS = {"--aio-store-postgres-password", "--aio-poll-auth", "--api-http-auth"}
