@@ -85,12 +85,15 @@ def send_ready(db: sqlite3.Connection, choose: Choose, now: int) -> list[Deliver
     Returns:
         What to send after the commit.
     """
-    deliveries = []
+    deliveries: list[Delivery] = []
     decided = 0
-    # Parking a task can make another task of its root ready.
-    while decided < MAX_SENT and (rows := _ready(db, now)):
+    while decided < MAX_SENT:
+        rows = _ready(db, now)
+        sent = [delivery for row in rows if (delivery := _decide(db, row, choose, now))]
+        deliveries += sent
         decided += len(rows)
-        deliveries += [sent for row in rows if (sent := _decide(db, row, choose, now))]
+        if len(sent) == len(rows):
+            break  # a task that was not sent can have made others ready
     return deliveries
 
 
@@ -161,6 +164,20 @@ def _is_another_out(db: sqlite3.Connection, root_id: str) -> bool:
     """Only one task of a root is out at a time, except for notifications, which are not claimed."""
     query = f"SELECT 1 FROM tasks WHERE root_promise_id = ? AND type <> 'notify' AND {OUT}"
     return db.execute(query, (root_id,)).fetchone() is not None
+
+
+def is_any_ready(db: sqlite3.Connection, now: int) -> bool:
+    """Tell whether a task may have to be sent or taken back. Most transitions change none of them.
+
+    A parked task counts as ready, because the transition may have made room for it.
+    """
+    found = db.execute(
+        f"""SELECT 1 FROM tasks
+            WHERE {OPEN} AND state IN ('INIT', 'ENQUEUED', 'CLAIMED') AND expires_at <= ?
+            UNION ALL SELECT 1 FROM tasks WHERE state = 'PARKED' LIMIT 1""",
+        (now,),
+    )
+    return found.fetchone() is not None
 
 
 def unclaimed(db: sqlite3.Connection) -> dict[tuple[str, str], int]:
