@@ -272,6 +272,23 @@ def test_passwords_decorators_and_conflicts_work_as_in_the_sdk(tmp_path: Path) -
             client.rpc("taken", "show", 1)
 
 
+def test_a_client_stops_while_it_is_connected_and_while_it_is_not(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = Server(tmp_path, "--username=user", "--password=secret")
+    with server.cleanup:
+        server.start()
+        connected, refused = (remote(auth=("user", word)) for word in ("secret", "wrong"))
+        connected.start()
+        connected.promises.create("x", FAR, ikey="x")
+        connected.stop()
+        refused.start()
+        while "401" not in caplog.text:
+            time.sleep(0.02)
+        server.kill()
+        refused.stop()
+
+
 def test_only_a_request_that_may_be_repeated_uses_the_kept_connection() -> None:
     seen: list[int] = []
     promise = json.dumps({"id": "x", "state": "PENDING", "timeout": FAR, "createdOn": 1}).encode()

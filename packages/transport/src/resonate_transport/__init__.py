@@ -1,4 +1,5 @@
 """A faster and safer connection from the Resonate SDK 0.6 to its server."""
+# ruff: noqa: A002 - the SDK's methods have arguments that are called id
 
 import builtins
 import json
@@ -7,26 +8,26 @@ import os
 import re
 import time
 from base64 import b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from inspect import signature
-from threading import Thread, local
-from typing import TYPE_CHECKING, Any
+from socket import SHUT_RDWR
+from threading import local
+from typing import Any
 from urllib.parse import quote, unquote, urlsplit
-from urllib.request import Request, urlopen
 
+from requests import PreparedRequest, Request
 from resonate import Resonate
 from resonate.errors import ResonateStoreError
 from resonate.message_sources import Poller
 from resonate.models.durable_promise import DurablePromise
+from resonate.models.message import Mesg
 from resonate.models.result import Ko, Result
 from resonate.retry_policies import Constant
-from resonate.stores.remote import RemotePromiseStore, RemoteStore
+from resonate.stores.remote import RemotePromiseStore, RemoteStore, RemoteTaskStore
 
-if TYPE_CHECKING:
-    from requests import PreparedRequest
-
+JSON = {"Content-Type": "application/json"}
 SUBSCRIBE = "/promises/subscribe/"
 
 
@@ -47,6 +48,11 @@ def remote(*args: Any, **kwargs: Any) -> Resonate:
     return Resonate(store=messages.store, message_source=messages, **options)
 
 
+def _connection(url: str, timeout: float | None) -> HTTPConnection:
+    kind = HTTPSConnection if url.startswith("https:") else HTTPConnection
+    return kind(urlsplit(url).netloc, timeout=timeout)
+
+
 class _Store(RemoteStore):
     """Sends the requests of each thread over a connection of its own."""
 
@@ -59,43 +65,82 @@ class _Store(RemoteStore):
         self.kept = local()
 
     @property
-    def promises(self) -> "_Promises":
-        return _Promises(self)
+    def promises(self) -> "_Requests":
+        return _Requests(self)
 
-    def call(self, req: "PreparedRequest") -> Any:
-        """Send a request over the kept connection if it may be repeated, or as the SDK does."""
+    tasks = promises
+
+    def call(self, req: PreparedRequest) -> Any:
+        """Send a request that the SDK has prepared."""
         awaited = req.path_url.removeprefix(SUBSCRIBE)
         if awaited != req.path_url:
             self.awaited[unquote(awaited)] = req
-        answer = self._send(req)
+        answer = self.send(req.method, req.path_url, req.body, req.headers)
         if awaited != req.path_url and answer["promise"]["state"] != "PENDING":
             self.awaited.pop(unquote(awaited), None)
         return answer
 
-    def _send(self, req: "PreparedRequest") -> Any:
+    def send(self, method: str | None, path: str, body: Any, headers: Mapping[Any, Any]) -> Any:
+        """Send a request over the kept connection if it may be repeated, or as the SDK does."""
         # If the server gets one of these requests twice, the second one changes nothing.
-        path, safe = req.path_url, ("/tasks/", "/promises/callback/", SUBSCRIBE)
-        if "idempotency-Key" in req.headers or req.method == "GET" or path.startswith(safe):
+        safe = ("/tasks/", "/promises/callback/", SUBSCRIBE)
+        if "idempotency-Key" in headers or method == "GET" or path.startswith(safe):
             if (pid := str(os.getpid())) not in (kept := vars(self.kept)):  # so after a fork
-                kind = HTTPSConnection if self.url.startswith("https:") else HTTPConnection
-                kept[pid] = kind(urlsplit(self.url).netloc, timeout=5)
+                kept[pid] = _connection(self.url, timeout=5)
             try:
-                kept[pid].request(req.method, path, req.body, {**req.headers, **self.auth})
+                kept[pid].request(str(method), path, body, {**headers, **self.auth})
                 response = kept[pid].getresponse()
                 answer = response.read()
                 if response.status < 300:
                     return json.loads(answer or "null", object_hook=_clean)
             except (OSError, HTTPException, ValueError):
                 kept[pid].close()
+        req = Request(method, self.url + path, headers, data=body).prepare()
         return json.loads(json.dumps(super().call(req)), object_hook=_clean)
 
 
-class _Promises(RemotePromiseStore):
-    def create(self, *args: Any, **kwargs: Any) -> DurablePromise:
-        return _Promise(**vars(super().create(*args, **kwargs)))
+class _Requests(RemotePromiseStore, RemoteTaskStore):
+    """Makes the requests of a recursion. In the SDK, to prepare one takes as long as to send it."""
 
-    def reject(self, *args: Any, **kwargs: Any) -> DurablePromise:
-        return _Promise(**vars(super().reject(*args, **kwargs)))
+    def __init__(self, store: _Store) -> None:
+        super().__init__(store)
+        self.store = store
+
+    def create(self, id: str, timeout: int, *, tags: Any = None, **rest: Any) -> DurablePromise:
+        body = {"id": id, "param": self._value(**rest), "timeout": timeout, "tags": tags or {}}
+        return self._promise("POST", "/promises", body, **rest)
+
+    def resolve(self, id: str, **rest: Any) -> DurablePromise:
+        body = {"state": "RESOLVED", "value": self._value(**rest)}
+        return self._promise("PATCH", f"/promises/{quote(id)}", body, **rest)
+
+    def reject(self, id: str, **rest: Any) -> DurablePromise:
+        body = {"state": "REJECTED", "value": self._value(**rest)}
+        return self._promise("PATCH", f"/promises/{quote(id)}", body, **rest)
+
+    def _value(self, headers: Any = None, data: Any = None, **_: Any) -> dict[str, Any]:
+        value = {"headers": headers, "data": self.store.encoder.encode(data)}
+        return {name: part for name, part in value.items() if part is not None}
+
+    def _promise(
+        self, method: str, path: str, body: Any, ikey: Any = None, strict: bool = False, **_: Any
+    ) -> DurablePromise:
+        headers = {"strict": str(strict)} | ({"idempotency-Key": ikey} if ikey else {})
+        answer = self.store.send(method, path, json.dumps(body), JSON | headers)
+        return _Promise.from_dict(self.store, answer)
+
+    def claim(
+        self, id: str, counter: int, pid: str, ttl: int
+    ) -> tuple[DurablePromise, DurablePromise | None]:
+        body = {"id": id, "counter": counter, "processId": pid, "ttl": ttl}
+        found = self.store.send("POST", "/tasks/claim", json.dumps(body), JSON)["promises"]
+        both = {key: _Promise.from_dict(self.store, found[key]["data"]) for key in found}
+        return both["root"], both.get("leaf")
+
+    def complete(self, id: str, counter: int) -> bool:
+        body = {"id": id, "counter": counter}
+        self.store.send("POST", "/tasks/complete", json.dumps(body), JSON)
+        return True
 
 
 class _Promise(DurablePromise):  # gives the built-in exception of a step its type again
@@ -110,36 +155,50 @@ class _Promise(DurablePromise):  # gives the built-in exception of a step its ty
 
 
 class _Messages(Poller):
-    """Reconnects within a second, and then asks for the notifications that it missed."""
+    """Reads the stream in `next`, reconnects within a second, and asks for what it has missed."""
 
     store: _Store
     stopped = False
 
+    def start(self) -> None:
+        self.stream, self.messages = _connection(self.url, timeout=None), self._read()
+
+    def next(self) -> Mesg | None:
+        return next(self.messages, None)
+
     def stop(self) -> None:
         self.stopped = True
-        super().stop()
+        with suppress(AttributeError, OSError):  # if it is not connected
+            self.stream.sock.shutdown(SHUT_RDWR)
 
-    def loop(self) -> None:
-        request = Request(quote(self.url, safe=":/[]"), headers=self.store.auth)  # noqa: S310
+    def _read(self) -> Iterator[Any]:
+        path = quote(urlsplit(self.url).path)
         while not self.stopped:
             try:
-                with urlopen(request) as lines:  # noqa: S310 - its address is the program's own
-                    Thread(target=self._catch_up, daemon=True).start()
-                    for line in lines:
-                        if line.startswith(b"data:"):
-                            mesg = json.loads(line[5:], object_hook=_clean)
-                            self.store.awaited.pop(mesg.get("promise", {}).get("id"), None)
-                            self.enqueue(mesg)
+                self.stream.connect()
+                if self.stopped:
+                    break
+                self.stream.request("GET", path, headers=self.store.auth)
+                lines = self.stream.getresponse()
+                if lines.status != 200:
+                    raise HTTPException(lines.status, lines.reason)  # noqa: TRY301 - see below
+                yield from self._missed()
+                for line in lines:
+                    if line.startswith(b"data:"):
+                        mesg = json.loads(line[5:], object_hook=_clean)
+                        self.store.awaited.pop(mesg.get("promise", {}).get("id"), None)
+                        yield mesg
             except (OSError, HTTPException, ValueError) as e:
                 logging.getLogger(__name__).warning("No messages from %s: %s", self.url, e)
+            self.stream.close()
             time.sleep(0.5)
 
-    def _catch_up(self) -> None:
+    def _missed(self) -> Iterator[Any]:
         for subscription in list(self.store.awaited.values()):
             with suppress(ResonateStoreError):
                 promise = self.store.call(subscription)["promise"]
                 if promise["state"] != "PENDING":
-                    self.enqueue({"type": "notify", "promise": promise})
+                    yield {"type": "notify", "promise": promise}
 
 
 def _clean(obj: dict[str, Any]) -> dict[str, Any]:
