@@ -47,8 +47,8 @@ logger = logging.getLogger(__name__)
 # while the server runs and the clock is not set.
 LOOK = 0.5
 LONGEST_LOOK_MS = 1_500
-# How soon after a commit the engine checks when something is due (ms). If it checked in each commit,
-# a recursion would take 4 % longer.
+# How soon after a commit the engine checks when something is due (ms). To check in each commit
+# would make a recursion 4 % slower.
 CHECK_MS = 10
 # After a faulty transition, which may have been the clock's own, the engine checks again (ms).
 RETRY_MS = 1_000
