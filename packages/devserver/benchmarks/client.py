@@ -1,7 +1,6 @@
-"""A client that prints how long its calls took, in seconds.
+"""A client that makes calls and prints how long they took, in seconds.
 
-python -m benchmarks.client plain|transport factorial N
-python -m benchmarks.client plain|transport small COUNT AT_ONCE
+python -m benchmarks.client plain|transport N COUNT AT_ONCE
 """
 
 from __future__ import annotations
@@ -13,20 +12,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 from resonate import Resonate
 
-connection, what, count, *at_once = sys.argv[1:]
+n, count, at_once = map(int, sys.argv[2:])
 sys.set_int_max_str_digits(0)
 remote = Resonate.remote
-if connection == "transport":
+if sys.argv[1] == "transport":
     remote = importlib.import_module("resonate_transport").remote
 resonate = remote(group="benchmark-client").options(target="poll://any@factorial-worker")
 
 
-def small(number: int) -> None:
-    """Make one call that does not depend on other calls."""
+def call(number: int) -> None:
+    """Call the factorial of n."""
     # A real server can lose a subscription that arrives while the promise is being resolved.
     while True:
         try:
-            resonate.begin_rpc(f"small-{at_once[0]}-{number}", "factorial", n=1).result(1)
+            resonate.begin_rpc(f"call-{at_once}-{number}", "factorial", n=n).result(1)
         except TimeoutError:
             continue
         return
@@ -34,9 +33,6 @@ def small(number: int) -> None:
 
 resonate.rpc("warm-up", "factorial", n=1)
 begin = time.perf_counter()
-if what == "factorial":
-    resonate.rpc(f"factorial-{count}", "factorial", n=int(count))
-else:
-    with ThreadPoolExecutor(int(at_once[0])) as threads:
-        list(threads.map(small, range(int(count))))
+with ThreadPoolExecutor(at_once) as threads:
+    list(threads.map(call, range(count)))
 print(f"took {time.perf_counter() - begin}", flush=True)

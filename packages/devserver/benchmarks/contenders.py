@@ -6,19 +6,17 @@ import json
 import sys
 import tempfile
 import time
-from contextlib import ExitStack, closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager, suppress
 from http.client import HTTPConnection
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, NamedTuple
 
-import httpx
-
 from devserver.store import promises
 from devserver.store.database import open_database, transaction
 from devserver.store.models import CompletePromise, CreatePromise
 from devserver.store.promises import Caller
-from tests.programs import PATIENCE, Program, Server, free_ports
+from tests.programs import Program, Server, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,7 +40,7 @@ class Scripts(NamedTuple):
     def factorial(self, n: int) -> float:
         """Compute the factorial of n, and return the seconds that the call took."""
         with self._server() as (server, _):
-            return self._client(server, "factorial", n)
+            return self._client(server, n)
 
     def small_calls_and_a_kill(self, count: int) -> dict[str, float]:
         """Make independent calls, and then kill a worker that has just started a call.
@@ -54,7 +52,7 @@ class Scripts(NamedTuple):
         with self._server() as (server, workers):
             figures = {
                 f"{at_once} at once, calls a second": count
-                / self._client(server, "small", count, at_once)
+                / self._client(server, 1, count, at_once)
                 for at_once in (1, 8, 64)
             }
             server.launch([sys.executable, SCRIPTS / "factorial_client.py", "30"])
@@ -77,9 +75,9 @@ class Scripts(NamedTuple):
                 worker.wait_for("is running")
             yield server, workers
 
-    def _client(self, server: Server, *arguments: str | int) -> float:
+    def _client(self, server: Server, n: int, count: int = 1, at_once: int = 1) -> float:
         kind = "transport" if self.uses_transport else "plain"
-        command = [sys.executable, "-m", "benchmarks.client", kind, *map(str, arguments)]
+        command = [sys.executable, "-m", "benchmarks.client", kind, *map(str, (n, count, at_once))]
         client = server.launch(command, ENV)
         client.wait_for("took")
         return float(client.output[-1].removeprefix("took "))
@@ -102,7 +100,7 @@ class Restate(NamedTuple):
 
     def factorial(self, n: int) -> float:
         """Compute the factorial of n, and return the seconds that the call took."""
-        port, admin_port, node_port = free_ports(3)
+        port, admin_port, node_port, *worker_ports = free_ports(3 + WORKERS)
         with ExitStack() as stack:
             folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="restate-"))
             env = {
@@ -114,23 +112,35 @@ class Restate(NamedTuple):
                 "RESTATE_DISABLE_TELEMETRY": "true",
             }
             stack.enter_context(Program([self.binary, "--base-dir", folder], env=env))
-            for number in range(WORKERS):
-                module = ["-m", "benchmarks.restate_worker", str(number), str(WORKERS)]
-                worker = stack.enter_context(Program([sys.executable, *module], cwd=PACKAGE))
-                worker.wait_for("http://")
-                _post(f"http://127.0.0.1:{admin_port}/deployments", {"uri": worker.output[0]})
-            _post(f"http://127.0.0.1:{port}/factorial-0/factorial", 1)
+            for number, worker_port in enumerate(worker_ports):
+                worker = [sys.executable, "-m", "benchmarks.restate_worker"]
+                worker += map(str, (number, WORKERS, worker_port))
+                stack.enter_context(Program(worker, cwd=PACKAGE))
+                _post(admin_port, "/deployments", {"uri": f"http://127.0.0.1:{worker_port}"})
+            _post(port, "/factorial-0/factorial", 1)
             begin = time.perf_counter()
-            _post(f"http://127.0.0.1:{port}/factorial-0/factorial", n)
+            _post(port, "/factorial-0/factorial", n)
             return time.perf_counter() - begin
 
 
-def _post(url: str, content: object) -> None:
+def _post(port: int, path: str, content: object) -> None:
     """Send a request, again and again until the server is ready for it."""
-    transport = httpx.HTTPTransport(retries=10)  # with growing pauses
-    with httpx.Client(transport=transport, timeout=PATIENCE) as client:
-        while not client.post(url, json=content).is_success:
-            time.sleep(0.05)
+    while True:
+        with suppress(OSError), closing(HTTPConnection("127.0.0.1", port)) as api:
+            _send(api, "POST", path, content)
+            return
+        time.sleep(0.05)
+
+
+def _send(api: HTTPConnection, method: str, path: str, content: object = None) -> float:
+    """Send a request. Returns the milliseconds that it took."""
+    begin = time.perf_counter()
+    api.request(method, path, json.dumps(content), {"content-type": "application/json"})
+    with api.getresponse() as response:
+        response.read()
+    if response.status >= 300:
+        raise OSError(f"{method} {path}: {response.status}")
+    return (time.perf_counter() - begin) * 1000
 
 
 def with_finished_promises(count: int) -> dict[str, float]:
@@ -145,14 +155,7 @@ def with_finished_promises(count: int) -> dict[str, float]:
         server.start()
         start = time.perf_counter() - begin
         numbers = range(0, count, max(count // SAMPLES, 1))
-        gets = [_milliseconds(api, "GET", f"/promises/promise-{i}") for i in numbers]
+        gets = [_send(api, "GET", f"/promises/promise-{i}") for i in numbers]
         new = [{"id": f"new-{i}", "timeout": FAR} for i in range(SAMPLES)]
-        creates = [_milliseconds(api, "POST", "/promises", promise) for promise in new]
+        creates = [_send(api, "POST", "/promises", promise) for promise in new]
     return {"start, s": start, "get, ms": median(gets), "create, ms": median(creates)}
-
-
-def _milliseconds(api: HTTPConnection, method: str, path: str, body: object = None) -> float:
-    begin = time.perf_counter()
-    api.request(method, path, json.dumps(body), {"content-type": "application/json"})
-    api.getresponse().read()
-    return (time.perf_counter() - begin) * 1000

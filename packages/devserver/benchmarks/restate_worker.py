@@ -1,4 +1,6 @@
-"""One of several workers on Restate's Python SDK: `python -m benchmarks.restate_worker NUMBER OF`.
+"""One of several workers on Restate's Python SDK.
+
+python -m benchmarks.restate_worker NUMBER COUNT PORT
 
 Restate sends every call of a service to one address. So each worker has its own service and calls
 that of the next worker.
@@ -8,14 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 import sys
 
 import restate
 from hypercorn.asyncio import serve
 from hypercorn.config import Config
 
-number, count = map(int, sys.argv[1:])
+number, count, port = map(int, sys.argv[1:])
 sys.set_int_max_str_digits(0)
 service = restate.Service(f"factorial-{number}")
 
@@ -31,8 +32,6 @@ async def factorial(ctx: restate.Context, n: int) -> int:
 
 
 config = Config()
+config.bind = [f"127.0.0.1:{port}"]
 config.loglevel = "ERROR"
-with socket.create_server(("127.0.0.1", 0)) as listener:
-    config.bind = [f"fd://{listener.fileno()}"]
-    print(f"http://127.0.0.1:{listener.getsockname()[1]}", flush=True)
-    asyncio.run(serve(restate.app([service]), config))
+asyncio.run(serve(restate.app([service]), config))

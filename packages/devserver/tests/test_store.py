@@ -162,6 +162,7 @@ def test_no_transition_reads_all_finished_work(db: sqlite3.Connection) -> None:
     for has_ended in (True, False):
         dispatch.take_back_of_process(db, "one", 0, has_ended=has_ended)
     send(db)
+    dispatch.is_any_ready(db, NOW)
     deadlines.next_due(db)
     promises.get(db, "root", NOW)
     db.set_trace_callback(None)
