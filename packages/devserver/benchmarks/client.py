@@ -1,6 +1,7 @@
-"""A client that makes calls and prints how long they took, in seconds.
+"""A client that prints how long its calls took, in seconds.
 
-python -m benchmarks.client plain|transport N COUNT AT_ONCE
+python -m benchmarks.client plain|transport factorial N
+python -m benchmarks.client plain|transport small COUNT AT_ONCE
 """
 
 from __future__ import annotations
@@ -12,20 +13,20 @@ from concurrent.futures import ThreadPoolExecutor
 
 from resonate import Resonate
 
-n, count, at_once = map(int, sys.argv[2:])
+connection, what, count, *at_once = sys.argv[1:]
 sys.set_int_max_str_digits(0)
 remote = Resonate.remote
-if sys.argv[1] == "transport":
+if connection == "transport":
     remote = importlib.import_module("resonate_transport").remote
 resonate = remote(group="benchmark-client").options(target="poll://any@factorial-worker")
 
 
-def call(number: int) -> None:
-    """Call the factorial of n."""
+def small(number: int) -> None:
+    """Make one call that does not depend on other calls."""
     # A real server can lose a subscription that arrives while the promise is being resolved.
     while True:
         try:
-            resonate.begin_rpc(f"call-{at_once}-{number}", "factorial", n=n).result(1)
+            resonate.begin_rpc(f"small-{at_once[0]}-{number}", "factorial", n=1).result(1)
         except TimeoutError:
             continue
         return
@@ -33,6 +34,9 @@ def call(number: int) -> None:
 
 resonate.rpc("warm-up", "factorial", n=1)
 begin = time.perf_counter()
-with ThreadPoolExecutor(at_once) as threads:
-    list(threads.map(call, range(count)))
+if what == "factorial":
+    resonate.rpc(f"factorial-{count}", "factorial", n=int(count))
+else:
+    with ThreadPoolExecutor(int(at_once[0])) as threads:
+        list(threads.map(small, range(int(count))))
 print(f"took {time.perf_counter() - begin}", flush=True)

@@ -40,7 +40,7 @@ class Scripts(NamedTuple):
     def factorial(self, n: int) -> float:
         """Compute the factorial of n, and return the seconds that the call took."""
         with self._server() as (server, _):
-            return self._client(server, n)
+            return self._client(server, "factorial", n)
 
     def small_calls_and_a_kill(self, count: int) -> dict[str, float]:
         """Make independent calls, and then kill a worker that has just started a call.
@@ -52,7 +52,7 @@ class Scripts(NamedTuple):
         with self._server() as (server, workers):
             figures = {
                 f"{at_once} at once, calls a second": count
-                / self._client(server, 1, count, at_once)
+                / self._client(server, "small", count, at_once)
                 for at_once in (1, 8, 64)
             }
             server.launch([sys.executable, SCRIPTS / "factorial_client.py", "30"])
@@ -75,9 +75,9 @@ class Scripts(NamedTuple):
                 worker.wait_for("is running")
             yield server, workers
 
-    def _client(self, server: Server, n: int, count: int = 1, at_once: int = 1) -> float:
+    def _client(self, server: Server, *arguments: str | int) -> float:
         kind = "transport" if self.uses_transport else "plain"
-        command = [sys.executable, "-m", "benchmarks.client", kind, *map(str, (n, count, at_once))]
+        command = [sys.executable, "-m", "benchmarks.client", kind, *map(str, arguments)]
         client = server.launch(command, ENV)
         client.wait_for("took")
         return float(client.output[-1].removeprefix("took "))
