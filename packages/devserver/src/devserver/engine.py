@@ -1,9 +1,9 @@
 """Runs transitions of the store in transactions, and acts on the results after the commit.
 
 All requests that are ready at the same moment share one commit. After the commit, the engine waits
-for the disk if a promise, a callback, a subscription or a schedule has changed. Then it answers the
-requests and sends the messages that they led to. So a program is told only what is on disk, except
-for the state of tasks: a power failure ends the processes that have claimed them, too.
+for the disk if a promise, a callback, a subscription or a schedule has changed. Then it sends the
+messages that the requests led to, and answers them. So a program is told only what is on disk,
+except for the state of tasks: a power failure ends the processes that have claimed them, too.
 """
 
 from __future__ import annotations
@@ -231,7 +231,7 @@ class Engine:
         self._run_batch(batch)
 
     def _run_batch(self, batch: Batch) -> None:
-        """Run transitions in one transaction, answer their callers, and send the messages."""
+        """Run transitions in one transaction, send the messages, and answer the callers."""
         if self._failure is not None:
             _settle(batch, [self._failure] * len(batch))
             return
@@ -248,6 +248,7 @@ class Engine:
             _settle(batch, [e] * len(batch))
             self._set_timer(_now() + RETRY_MS)
         else:
+            # Before the answers, because a worker waits for each of them.
             for delivery in deliveries:
                 self._connections.send(delivery)
             _settle(batch, outcomes)

@@ -6,14 +6,13 @@ import json
 import logging
 import os
 import re
-import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from inspect import signature
 from socket import SHUT_RDWR
-from threading import local
+from threading import Event, local
 from typing import Any
 from urllib.parse import quote, unquote, urlsplit
 
@@ -158,25 +157,25 @@ class _Messages(Poller):
     """Reads the stream in `next`, reconnects within a second, and asks for what it has missed."""
 
     store: _Store
-    stopped = False
 
     def start(self) -> None:
-        self.stream, self.messages = _connection(self.url, timeout=None), self._read()
+        self.stream, self.stopped = _connection(self.url, timeout=None), Event()
+        self.messages = self._read()
 
     def next(self) -> Mesg | None:
         return next(self.messages, None)
 
     def stop(self) -> None:
-        self.stopped = True
-        with suppress(AttributeError, OSError):  # if it is not connected
+        with suppress(AttributeError, OSError):  # if it has not started, or is not connected
+            self.stopped.set()
             self.stream.sock.shutdown(SHUT_RDWR)
 
     def _read(self) -> Iterator[Any]:
         path = quote(urlsplit(self.url).path)
-        while not self.stopped:
+        while not self.stopped.is_set():
             try:
                 self.stream.connect()
-                if self.stopped:
+                if self.stopped.is_set():
                     break
                 self.stream.request("GET", path, headers=self.store.auth)
                 lines = self.stream.getresponse()
@@ -191,7 +190,7 @@ class _Messages(Poller):
             except (OSError, HTTPException, ValueError) as e:
                 logging.getLogger(__name__).warning("No messages from %s: %s", self.url, e)
             self.stream.close()
-            time.sleep(0.5)
+            self.stopped.wait(0.5)
 
     def _missed(self) -> Iterator[Any]:
         for subscription in list(self.store.awaited.values()):
