@@ -338,6 +338,8 @@ class Engine:
 
     def _tick(self) -> None:
         self._timer = None
+        if self._failure is not None:
+            return
         try:
             due = deadlines.next_due(self._db)
         except sqlite3.Error as e:

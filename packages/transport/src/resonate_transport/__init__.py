@@ -18,7 +18,6 @@ from urllib.parse import quote, unquote, urlsplit
 
 from requests import PreparedRequest, Request
 from resonate import Resonate
-from resonate.errors import ResonateStoreError
 from resonate.message_sources import Poller
 from resonate.models.durable_promise import DurablePromise
 from resonate.models.message import Mesg
@@ -47,9 +46,9 @@ def remote(*args: Any, **kwargs: Any) -> Resonate:
     return Resonate(store=messages.store, message_source=messages, **options)
 
 
-def _connection(url: str, timeout: float | None) -> HTTPConnection:
+def _connection(url: str) -> HTTPConnection:
     kind = HTTPSConnection if url.startswith("https:") else HTTPConnection
-    return kind(urlsplit(url).netloc, timeout=timeout)
+    return kind(urlsplit(url).netloc, timeout=5)
 
 
 class _Store(RemoteStore):
@@ -84,18 +83,26 @@ class _Store(RemoteStore):
         # If the server gets one of these requests twice, the second one changes nothing.
         safe = ("/tasks/", "/promises/callback/", SUBSCRIBE)
         if "idempotency-Key" in headers or method == "GET" or path.startswith(safe):
-            if (pid := str(os.getpid())) not in (kept := vars(self.kept)):  # so after a fork
-                kept[pid] = _connection(self.url, timeout=5)
-            try:
-                kept[pid].request(str(method), path, body, {**headers, **self.auth})
-                response = kept[pid].getresponse()
-                answer = response.read()
-                if response.status < 300:
-                    return json.loads(answer or "null", object_hook=_clean)
-            except (OSError, HTTPException, ValueError):
-                kept[pid].close()
+            with suppress(OSError, HTTPException, ValueError):
+                status, answer = self.send_once(method, path, body, headers)
+                if status < 300:
+                    return answer
         req = Request(method, self.url + path, headers, data=body).prepare()
         return json.loads(json.dumps(super().call(req)), object_hook=_clean)
+
+    def send_once(
+        self, method: str | None, path: str, body: Any, headers: Mapping[Any, Any]
+    ) -> tuple[int, Any]:
+        """Send a request over the kept connection. Returns the answer's status and content."""
+        if (pid := str(os.getpid())) not in (kept := vars(self.kept)):  # so after a fork
+            kept[pid] = _connection(self.url)
+        try:
+            kept[pid].request(str(method), path, body, {**headers, **self.auth})
+            response = kept[pid].getresponse()
+            return response.status, json.loads(response.read() or "null", object_hook=_clean)
+        except (OSError, HTTPException, ValueError):
+            kept[pid].close()
+            raise
 
 
 class _Requests(RemotePromiseStore, RemoteTaskStore):
@@ -124,7 +131,7 @@ class _Requests(RemotePromiseStore, RemoteTaskStore):
     def _promise(
         self, method: str, path: str, body: Any, ikey: Any = None, strict: bool = False, **_: Any
     ) -> DurablePromise:
-        headers = {"strict": str(strict)} | ({"idempotency-Key": ikey} if ikey else {})
+        headers = {"strict": str(strict)} | ({} if ikey is None else {"idempotency-Key": ikey})
         answer = self.store.send(method, path, json.dumps(body), JSON | headers)
         return _Promise.from_dict(self.store, answer)
 
@@ -159,8 +166,7 @@ class _Messages(Poller):
     store: _Store
 
     def start(self) -> None:
-        self.stream, self.stopped = _connection(self.url, timeout=None), Event()
-        self.messages = self._read()
+        self.stopped, self.messages = Event(), self._read()
 
     def next(self) -> Mesg | None:
         return next(self.messages, None)
@@ -168,17 +174,20 @@ class _Messages(Poller):
     def stop(self) -> None:
         with suppress(AttributeError, OSError):  # if it has not started, or is not connected
             self.stopped.set()
-            self.stream.sock.shutdown(SHUT_RDWR)
+            self.socket.shutdown(SHUT_RDWR)
 
     def _read(self) -> Iterator[Any]:
         path = quote(urlsplit(self.url).path)
         while not self.stopped.is_set():
+            stream = _connection(self.url)
             try:
-                self.stream.connect()
+                stream.connect()
+                self.socket = stream.sock
+                self.socket.settimeout(None)
                 if self.stopped.is_set():
                     break
-                self.stream.request("GET", path, headers=self.store.auth)
-                lines = self.stream.getresponse()
+                stream.request("GET", path, headers=self.store.auth)
+                lines = stream.getresponse()
                 if lines.status != 200:
                     raise HTTPException(lines.status, lines.reason)  # noqa: TRY301 - see below
                 yield from self._missed()
@@ -189,15 +198,16 @@ class _Messages(Poller):
                         yield mesg
             except (OSError, HTTPException, ValueError) as e:
                 logging.getLogger(__name__).warning("No messages from %s: %s", self.url, e)
-            self.stream.close()
+            stream.close()
             self.stopped.wait(0.5)
 
     def _missed(self) -> Iterator[Any]:
-        for subscription in list(self.store.awaited.values()):
-            with suppress(ResonateStoreError):
-                promise = self.store.call(subscription)["promise"]
-                if promise["state"] != "PENDING":
-                    yield {"type": "notify", "promise": promise}
+        vars(self.store.kept).clear()  # the server may have been restarted
+        for req in list(self.store.awaited.values()):
+            status, answer = self.store.send_once(req.method, req.path_url, req.body, req.headers)
+            if status < 300 and answer["promise"]["state"] != "PENDING":
+                self.store.awaited.pop(answer["promise"]["id"], None)
+                yield {"type": "notify", "promise": answer["promise"]}
 
 
 def _clean(obj: dict[str, Any]) -> dict[str, Any]:
