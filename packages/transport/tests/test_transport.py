@@ -289,30 +289,6 @@ def test_a_client_stops_while_it_is_connected_and_while_it_is_not(
         refused.stop()
 
 
-@pytest.mark.parametrize("server", ["devserver"], indirect=True)
-def test_a_client_stops_while_it_cannot_ask_for_what_it_has_missed(server: Server) -> None:
-    client = server.client(group="here")
-    client.register(show)
-    client.begin_rpc("pending", "nobody").done()
-    client.options(target="poll://any@here").rpc("after", "show", 1)  # it has subscribed to both
-    server.kill()
-    connected, over = Event(), Event()
-
-    class Stream(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            self.send_response(200)
-            self.end_headers()
-            connected.set()
-            over.wait()
-
-    with ThreadingHTTPServer(("127.0.0.1", int(server.ports[1])), Stream) as fake:
-        Thread(target=fake.serve_forever, daemon=True).start()
-        connected.wait()
-        client.stop()
-        over.set()
-        fake.shutdown()
-
-
 def test_only_a_request_that_may_be_repeated_uses_the_kept_connection() -> None:
     seen: list[int] = []
     promise = json.dumps({"id": "x", "state": "PENDING", "timeout": FAR, "createdOn": 1}).encode()
