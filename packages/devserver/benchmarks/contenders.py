@@ -1,4 +1,4 @@
-"""What is compared. Each measurement has its own server, which starts without data."""
+"""The contenders. Each measurement starts its own server, without data."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from devserver.store import promises
 from devserver.store.database import open_database, transaction
 from devserver.store.models import CompletePromise, CreatePromise
 from devserver.store.promises import Caller
-from tests.programs import Program, Server, free_ports
+from tests.programs import PATIENCE, Program, Server, free_ports
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -126,7 +126,7 @@ class Restate(NamedTuple):
 def _post(port: int, path: str, content: object) -> None:
     """Send a request, again and again until the server is ready for it."""
     while True:
-        with suppress(OSError), closing(HTTPConnection("127.0.0.1", port)) as api:
+        with suppress(OSError), closing(HTTPConnection("127.0.0.1", port, PATIENCE)) as api:
             _send(api, "POST", path, content)
             return
         time.sleep(0.05)

@@ -70,7 +70,7 @@ class Point(NamedTuple):
     """A step of the protocol, and the process that is killed there.
 
     Args:
-        step: what happens to which promise, like `claim factorial-3`.
+        step: the kind of request or message, and its promise, like `claim factorial-3`.
             The second time that it occurs in a run, it is `claim factorial-3 #2`.
         victim: `worker` is the process that sends the request or receives the message, even if
             that is the client. `both` is that process and the server.
@@ -238,7 +238,7 @@ class CrashRun:
         return victim == "client"
 
     def _is_over(self) -> bool:
-        """Restart what was killed, and tell whether the client has ended by itself.
+        """Restart the killed processes, and tell whether the client has ended by itself.
 
         Raises:
             ProcessError: the server or a worker has ended by itself.

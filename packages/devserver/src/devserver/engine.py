@@ -83,8 +83,8 @@ class Engine:
         self._timer: asyncio.TimerHandle | None = None
         self._watching: asyncio.TimerHandle | None = None
         self._looked = _now()
-        # How many messages each process of a group had not claimed after the last commit. If there
-        # are fewer in the next one, parked tasks may be sent.
+        # How many messages each process of a group had not claimed when they were last counted. If
+        # there are fewer now, parked tasks may be sent. While tasks are parked, each commit counts.
         self._unclaimed: Counter[tuple[str, str]] = Counter()
         # How far the clock has jumped since the leases were last moved (ms).
         self._jump = 0
@@ -248,7 +248,7 @@ class Engine:
             _settle(batch, [e] * len(batch))
             self._set_timer(_now() + RETRY_MS)
         else:
-            # Before the answers, because a worker waits for each of them.
+            # Before the answers, because a worker waits for each message.
             for delivery in deliveries:
                 self._connections.send(delivery)
             _settle(batch, outcomes)
@@ -323,8 +323,7 @@ class Engine:
     def _set_timer(self, due: int | None) -> None:
         """Check by a time (ms since the epoch) whether something is due.
 
-        Most commits move deadlines to later times. A timer that ends too early costs less than one
-        that each commit sets again.
+        A timer that ends too early costs less than one that each commit sets again.
         """
         if due is None or self._failure is not None:
             return

@@ -169,7 +169,10 @@ class _Messages(Poller):
         self.stopped, self.messages = Event(), self._read()
 
     def next(self) -> Mesg | None:
-        return next(self.messages, None)
+        mesg = next(self.messages, None)
+        if mesg is not None:
+            self.store.awaited.pop(mesg.get("promise", {}).get("id"), None)
+        return mesg
 
     def stop(self) -> None:
         with suppress(AttributeError, OSError):  # if it has not started, or is not connected
@@ -193,9 +196,7 @@ class _Messages(Poller):
                 yield from self._missed()
                 for line in lines:
                     if line.startswith(b"data:"):
-                        mesg = json.loads(line[5:], object_hook=_clean)
-                        self.store.awaited.pop(mesg.get("promise", {}).get("id"), None)
-                        yield mesg
+                        yield json.loads(line[5:], object_hook=_clean)
             except (OSError, HTTPException, ValueError) as e:
                 logging.getLogger(__name__).warning("No messages from %s: %s", self.url, e)
             stream.close()
@@ -206,7 +207,6 @@ class _Messages(Poller):
         for req in list(self.store.awaited.values()):
             status, answer = self.store.send_once(req.method, req.path_url, req.body, req.headers)
             if status < 300 and answer["promise"]["state"] != "PENDING":
-                self.store.awaited.pop(answer["promise"]["id"], None)
                 yield {"type": "notify", "promise": answer["promise"]}
 
 

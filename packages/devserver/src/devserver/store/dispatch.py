@@ -167,9 +167,9 @@ def _is_another_out(db: sqlite3.Connection, root_id: str) -> bool:
 
 
 def is_any_ready(db: sqlite3.Connection, now: int) -> bool:
-    """Tell whether a task may have to be sent or taken back. Most transitions change none of them.
+    """Tell whether any task is ready to be sent, has expired, or is parked.
 
-    A parked task counts as ready, because the transition may have made room for it.
+    A process may have room for a parked task now. Most commits find none of these.
     """
     found = db.execute(
         f"""SELECT 1 FROM tasks
